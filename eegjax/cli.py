@@ -27,7 +27,7 @@ EXPECTED = {int: "a whole number", float: "a number", bool: "true or false"}
 
 
 def parse(argv: Sequence[str], others: Mapping[str, str]) -> tuple[ConfigDict, dict[str, Any]]:
-    """Read a command line.
+    """Read a command line with a configuration.
 
     Args:
         argv: with the program's name first.
@@ -39,18 +39,97 @@ def parse(argv: Sequence[str], others: Mapping[str, str]) -> tuple[ConfigDict, d
     Raises:
         UserError: anything that isn't understood, stray arguments included.
     """
+    given, left = read_flags(argv, {"config": CONFIG_HELP, **others})
+    text = given.pop("config")
+    if not text:
+        raise UserError(f"--config is missing: {CONFIG_HELP}; for example --config=configs/sleep.py")
+    return configure(text, left, ["config", *others]), given
+
+
+def read_flags(
+    argv: Sequence[str], others: Mapping[str, str], switches: Mapping[str, str] | None = None
+) -> tuple[dict[str, Any], list[str]]:
+    """Read the flags that are known.
+
+    Args:
+        argv: with the program's name first.
+        others: string flags, name -> help.
+        switches: flags that are there or not, name -> help.
+
+    Returns:
+        Name -> value (None where a string is not given), and the command line without them.
+
+    Raises:
+        UserError: a flag without its value.
+    """
     values = flags.FlagValues()
-    for name, text in {"config": CONFIG_HELP, **others}.items():
+    for name, text in others.items():
         flags.DEFINE_string(name, None, text, flag_values=values)
+    for name, text in (switches or {}).items():
+        flags.DEFINE_boolean(name, False, text, flag_values=values)
     try:
         left = values(list(argv), known_only=True)
     except flags.Error as error:
         raise UserError(_one_line(error)) from error
-    if not values["config"].value:
-        raise UserError(f"--config is missing: {CONFIG_HELP}; for example --config=configs/sleep.py")
-    config = load(values["config"].value)
-    _override(config, left, ["config", *others])
-    return config.lock(), {name: values[name].value for name in others}
+    return {name: values[name].value for name in (*others, *(switches or {}))}, left
+
+
+def configure(text: str, argv: Sequence[str], names: Sequence[str] = ("config",)) -> ConfigDict:
+    """The configuration of `FILE[:argument]` with the overrides `--config.a.b=value` of a command line, locked.
+
+    Raises:
+        UserError: as in `load`, or the command line holds anything else; `names` are the flags there are.
+    """
+    config = load(text)
+    _override(config, argv, names)
+    return config.lock()
+
+
+def refuse_stray(argv: Sequence[str], names: Sequence[str]) -> None:
+    """Complain of whatever is left of a command line behind the program's name.
+
+    Raises:
+        UserError: something is; `names` are the flags there are.
+    """
+    for argument in argv[1:]:
+        if not argument.startswith("-"):
+            raise UserError(f"stray argument '{argument}': flags are --name=value; see --help")
+        name = argument.lstrip("-").partition("=")[0]
+        raise UserError(f"unknown flag '{argument}': there are --{', --'.join(names)}.{did_you_mean(name, names)}")
+
+
+def required(given: Mapping[str, Any], name: str, help_of: Mapping[str, str]) -> None:
+    """Complain of a flag that isn't given.
+
+    Raises:
+        UserError: it isn't.
+    """
+    if not given[name]:
+        raise UserError(f"--{name} is missing: {help_of[name]}; see --help")
+
+
+def positional(left: Sequence[str], what: str, names: Sequence[str]) -> str:
+    """The one argument that is no flag, of what `read_flags` left over.
+
+    Raises:
+        UserError: there is none, or there is more.
+    """
+    words = [argument for argument in left[1:] if not argument.startswith("-")]
+    refuse_stray(["", *[argument for argument in left[1:] if argument.startswith("-")], *words[1:]], list(names))
+    if not words:
+        raise UserError(f"{what} is missing: give it as an argument without a flag; see --help")
+    return words[0]
+
+
+def whole_number(text: str, name: str) -> int:
+    """The value of a flag that counts something.
+
+    Raises:
+        UserError: it is no whole number above 0.
+    """
+    if not text.isdigit() or int(text) < 1:
+        raise UserError(f"--{name} is '{text}'; expected a whole number, 1 or more")
+    return int(text)
 
 
 def load(text: str) -> ConfigDict:
@@ -86,8 +165,7 @@ def _override(config: ConfigDict, argv: Sequence[str], names: Sequence[str]) -> 
         if found:
             fields[found[1]] = _field(config, found[1])
         elif argument.startswith("-"):
-            name = argument.lstrip("-").partition("=")[0]
-            raise UserError(f"unknown flag '{argument}': there are --{', --'.join(names)}.{did_you_mean(name, names)}")
+            refuse_stray(["", argument], names)
     overrides = flags.FlagValues()
     try:
         config_flags.DEFINE_config_dict("config", config, flag_values=overrides, sys_argv=list(argv))
@@ -99,8 +177,7 @@ def _override(config: ConfigDict, argv: Sequence[str], names: Sequence[str]) -> 
         raise UserError(f"{given}: expected {expected}, such as the default {value}") from error
     except flags.Error as error:
         raise UserError(_one_line(error)) from error
-    if left:
-        raise UserError(f"stray argument '{left[0]}': flags are --name=value; see --help")
+    refuse_stray(["", *left], names)
 
 
 def _field(config: ConfigDict, path: str) -> Any:
@@ -135,8 +212,18 @@ def start(main: Callable[..., Any], others: Mapping[str, str], usage: str) -> No
         others: string flags beside `--config`.
         usage: the script's docstring, shown by --help.
     """
+
+    def call(argv: Sequence[str]) -> None:
+        config, given = parse(argv, others)
+        main(config, **given)
+
+    guard(call, {"config": CONFIG_HELP, **others}, usage)
+
+
+def guard(main: Callable[[Sequence[str]], Any], help_of: Mapping[str, str], usage: str) -> None:
+    """Run `main(sys.argv)` and exit as the contract says; --help shows the usage and every flag."""
     if {"-h", "--help"} & set(sys.argv[1:]):
-        print(usage.strip(), f"\n\n  --config={CONFIG_HELP}", *(f"\n  --{n}: {h}" for n, h in others.items()), sep="")
+        print(usage.strip(), "\n", *(f"\n  --{name}: {text}" for name, text in help_of.items()), sep="")
         sys.exit(0)
     _show_notes()
     from eegjax.train.preemption import Preempted
@@ -146,8 +233,7 @@ def start(main: Callable[..., Any], others: Mapping[str, str], usage: str) -> No
 
     signal.signal(signal.SIGTERM, terminate)  # until training puts its own in this place
     try:
-        config, given = parse(sys.argv, others)
-        main(config, **given)
+        main(sys.argv)
     except UserError as error:
         _leave(f"error: {error}", 2)
     except Preempted as error:

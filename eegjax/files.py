@@ -1,6 +1,7 @@
 """Writing files so that nothing half-written is ever taken for whole, and hashes of what was written."""
 
 import errno
+import fcntl
 import hashlib
 import json
 import os
@@ -29,6 +30,20 @@ def disk_errors(where: Path | str) -> Iterator[None]:
                 f"{where}: not writable ({error.strerror}); choose another folder or mend its permissions"
             ) from error
         raise
+
+
+@contextmanager
+def locked(path: Path, complaint: str | None = None) -> Iterator[None]:
+    """Hold a lock file; a process that dies lets it go. Without a complaint, wait for whoever holds it."""
+    with disk_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        file = open(path, "w")  # noqa: SIM115
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | (fcntl.LOCK_NB if complaint else 0))
+        except BlockingIOError as error:
+            raise UserError(complaint or str(path)) from error
+        yield
 
 
 def write_aside(path: Path, write: Callable[[Path], Any]) -> Path:

@@ -1,7 +1,6 @@
 """The run folder: found by the hash of its configuration, owned by one run at a time, with what made it inside."""
 
 import datetime
-import fcntl
 import importlib.metadata
 import json
 import os
@@ -17,16 +16,19 @@ import jax
 from ml_collections import ConfigDict
 
 from eegjax.errors import UserError
-from eegjax.files import disk_errors, hash_of, read_json, write_json
+from eegjax.files import disk_errors, hash_file, hash_of, locked, read_json, write_json
 
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "scipy", "mne", "scikit-learn", "pandas")
 
 
 def canonical(config: ConfigDict, dataset_hash: str) -> dict[str, Any]:
-    """What decides a run's results: the configuration without `run` and without paths, and the dataset's hash."""
+    """What decides a run's results: the configuration without `run`, and contents instead of paths."""
     plain = json.loads(json.dumps(config.to_dict(), default=str))
     plain.pop("run", None)
     plain.get("data", {}).pop("root", None)
+    weights = plain.get("model", {}).get("weights")
+    if weights and Path(weights).is_file():
+        plain["model"]["weights"] = hash_file(Path(weights))
     return {**plain, "dataset": dataset_hash}
 
 
@@ -73,20 +75,6 @@ def opened(folder: Path, config: ConfigDict, dataset_hash: str) -> Iterator[Path
             raise
 
 
-@contextmanager
-def locked(path: Path, complaint: str | None = None) -> Iterator[None]:
-    """Hold a lock file; a process that dies lets it go. Without a complaint, wait for whoever holds it."""
-    with disk_errors(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        file = open(path, "w")  # noqa: SIM115
-    with file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | (fcntl.LOCK_NB if complaint else 0))
-        except BlockingIOError as error:
-            raise UserError(complaint or str(path)) from error
-        yield
-
-
 def _check_same(folder: Path, found: dict[str, Any], wanted: dict[str, Any]) -> None:
     before, now = _flat(found), _flat(wanted)
     different = [
@@ -119,7 +107,7 @@ def _write_environment(folder: Path) -> None:
         "platform": platform.platform(),
         "packages": {name: importlib.metadata.version(name) for name in PACKAGES},
         "eegjax": importlib.metadata.version("eegjax"),
-        "git_commit": _git_commit(),
+        "git_commit": git_commit(),
         "devices": [str(device) for device in jax.devices()],
         "processes": jax.process_count(),
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
@@ -128,7 +116,8 @@ def _write_environment(folder: Path) -> None:
     write_json(path, {"starts": [*starts, start]})
 
 
-def _git_commit() -> str | None:
+def git_commit() -> str | None:
+    """The commit of the code that runs, marked if it was changed since; None outside a repository."""
     command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty", "--abbrev=40"]
     try:
         return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()

@@ -60,7 +60,7 @@ def imported(path: Path) -> set[str]:
 
 def test_the_parser_of_imports_sees_them() -> None:
     assert imported(ROOT / "launch" / "main.py") == {"eegjax.cli", "eegjax.studies"}
-    assert "eegjax.signal.image" in imported(ROOT / "eegjax" / "studies" / "sleep.py")
+    assert "eegjax.signal.image" in imported(ROOT / "eegjax" / "studies" / "sleep_data.py")
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=module_name)

@@ -1,7 +1,8 @@
-"""The header of an EDF file, checked against the file's size.
+"""The header of an EDF or BDF file, checked against the file's size.
 
 Readers built on it get what common EDF libraries pass over in silence: a file cut short, a recording that was never
-closed, a unit or a scale that can't be. Format: Kemp et al. 1992, https://www.edfplus.info/specs/edf.html
+closed, a unit or a scale that can't be. Format: Kemp et al. 1992, https://www.edfplus.info/specs/edf.html; BioSemi's
+BDF differs in its first eight bytes and in having three bytes per sample.
 """
 
 from itertools import accumulate
@@ -13,6 +14,7 @@ from eegjax.errors import UserError
 _FIXED_WIDTHS = (8, 80, 80, 8, 8, 8, 44, 8, 8, 4)
 _SIGNAL_WIDTHS = (16, 80, 8, 8, 8, 8, 8, 80, 8, 32)
 ANNOTATIONS_LABEL = "EDF Annotations"
+ANNOTATIONS_LABELS = (ANNOTATIONS_LABEL, "BDF Annotations")
 
 
 class EdfSignalHeader(NamedTuple):
@@ -27,7 +29,8 @@ class EdfSignalHeader(NamedTuple):
 class EdfHeader(NamedTuple):
     """An EDF header as it stands in the file; `start_date` is dd.mm.yy and `start_time` hh.mm.ss.
 
-    `kind` is the reserved field: `EDF+C` (continuous), `EDF+D` (with gaps) or empty (plain EDF).
+    `kind` is the reserved field: `EDF+C` (continuous), `EDF+D` (with gaps) or empty (plain EDF); in BDF `BDF+C`,
+    `BDF+D` or `24BIT`.
     """
 
     patient: str
@@ -40,23 +43,27 @@ class EdfHeader(NamedTuple):
 
 
 def read_edf_header(path: Path) -> EdfHeader:
-    """Read the header of an EDF or EDF+ file and check that the file holds all the data it announces.
+    """Read the header of an EDF, EDF+ or BDF file and check that the file holds all the data it announces.
 
     Args:
-        path: the EDF file.
+        path: the EDF file, or the BDF file where its name ends in `.bdf`.
 
     Returns:
         The header.
 
     Raises:
-        UserError: the file can't be opened, is no EDF, is cut short in the header or in the data, is longer than
-            its header announces, or was never closed by the recording software (-1 records).
+        UserError: the file can't be opened, is no EDF (or BDF), is cut short in the header or in the data, is longer
+            than its header announces, or was never closed by the recording software (-1 records).
     """
+    bdf = Path(path).suffix.lower() == ".bdf"
+    version, kind, sample_bytes = ("\xffBIOSEMI", "a BDF", 3) if bdf else ("0", "an EDF", 2)
     try:
         with open(path, "rb") as file:
             fixed = file.read(256).decode("latin-1")
-            if len(fixed) == 256 and fixed[:8].strip() != "0":
-                raise UserError(f"{path}: not an EDF file: starts with {fixed[:8]!r}, expected '0'; convert it to EDF")
+            if len(fixed) == 256 and fixed[:8].strip() != version:
+                raise UserError(
+                    f"{path}: not {kind} file: starts with {fixed[:8]!r}, expected {version!r}; convert it to EDF"
+                )
             n_signals = max(1, int(_number(path, "number of signals", fixed[252:256]))) if len(fixed) == 256 else 1
             per_signal = file.read(256 * n_signals).decode("latin-1")
         n_bytes = path.stat().st_size
@@ -68,7 +75,7 @@ def read_edf_header(path: Path) -> EdfHeader:
             f"the file has {n_bytes} bytes; fetch it again"
         )
     header = _parse(path, fixed, per_signal)
-    _check_size(path, header, n_bytes)
+    _check_size(path, header, sample_bytes, n_bytes)
     return header
 
 
@@ -97,9 +104,9 @@ def _parse(path: Path, fixed: str, per_signal: str) -> EdfHeader:
     )
 
 
-def _check_size(path: Path, header: EdfHeader, n_bytes: int) -> None:
+def _check_size(path: Path, header: EdfHeader, sample_bytes: int, n_bytes: int) -> None:
     header_bytes = 256 * (len(header.signals) + 1)
-    record_bytes = 2 * sum(signal.n_samples for signal in header.signals)
+    record_bytes = sample_bytes * sum(signal.n_samples for signal in header.signals)
     if header.n_records < 0:
         n_whole = (n_bytes - header_bytes) // max(record_bytes, 1)
         raise UserError(

@@ -6,17 +6,14 @@ night is `<name>-PSG.edf` with `<name>-Hypnogram.edf`. Stages are those of Recht
 """
 
 import re
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
-from eegjax.data.edf_header import ANNOTATIONS_LABEL, EdfHeader, EdfSignalHeader, read_edf_header
-from eegjax.data.signal_checks import check_eeg
+from eegjax.data.edf_header import ANNOTATIONS_LABEL, EdfHeader, read_edf_header
+from eegjax.data.recording import quiet_mne, read_eeg_channel
 from eegjax.errors import UserError, did_you_mean, note
 
 STAGES = ("W", "N1", "N2", "N3", "N4", "R")
@@ -31,9 +28,6 @@ LABELS = {f"Sleep stage {stage}": code for stage, code in zip("W1234R", range(6)
 _PSG, _HYPNOGRAM = "-PSG.edf", "-Hypnogram.edf"
 _SLEEP_EDF_NAME = re.compile(r"(S[CT]\d{3})(\d)[A-Z]\d")
 _DEFAULT_CHANNEL = "EEG Fpz-Cz"
-# What MNE's volts must be multiplied by: it knows µV and mV and takes every other unit for volts.
-_MNE_VOLTS = {"uV": 1.0, "µV": 1.0, "mV": 1.0, "V": 1.0, "nV": 1e-9}
-_MNE_LOCK = threading.Lock()  # MNE's log level is one for all threads, and nights are read in several
 _ANONYMOUS_DATE, _ANONYMOUS_TIME = "01.01.85", "00.00.00"
 
 
@@ -140,8 +134,9 @@ def read_channel(path: Path, channel: str | None = None, sfreq: float = 100.0) -
 
     Args:
         path: the EDF or EDF+C file.
-        channel: its name, in upper or lower case, with or without 'EEG '; by default Fpz-Cz, or the only channel.
-        sfreq: rate in Hz to resample to (MNE's Fourier method, said in a note) where the file has another.
+        channel: its name, in upper or lower case, with or without 'EEG '; by default Fpz-Cz, or the only EEG
+            channel.
+        sfreq: rate in Hz to resample to (said in a note) where the file has another.
 
     Returns:
         The name in the file, and the signal [n_times] float32, µV.
@@ -150,19 +145,8 @@ def read_channel(path: Path, channel: str | None = None, sfreq: float = 100.0) -
         UserError: the file is broken or has gaps, the channel is missing, its unit is no voltage or its scale no
             number (`read_edf_header`), or the signal is no EEG in microvolts (`check_eeg`).
     """
-    header = read_edf_header(path)
-    signal = _find_signal(path, header, channel)
-    where = f"{path}, channel '{signal.label}'"
-    _check_readable(where, header, signal)
-    with _mne(path) as mne:
-        raw = mne.io.read_raw_edf(path, include=[signal.label], preload=True)
-    volts_to_uv = 1e6 * _MNE_VOLTS[signal.unit]
-    check_eeg(raw.get_data()[0] * volts_to_uv, where, raw.info["sfreq"])
-    if not np.isclose(raw.info["sfreq"], sfreq):
-        note(f"{where}: resampled from {raw.info['sfreq']:g} Hz to {sfreq:g} Hz")
-        with _mne(path):
-            raw.resample(sfreq)
-    return signal.label, (raw.get_data()[0] * volts_to_uv).astype(np.float32)
+    read = read_eeg_channel(path, channel, sfreq, default=_DEFAULT_CHANNEL)
+    return read.ch_name, read.eeg
 
 
 def read_hypnogram(path: Path) -> np.ndarray:
@@ -197,7 +181,7 @@ def read_hypnogram(path: Path) -> np.ndarray:
 
 def _read_runs(path: Path) -> list[tuple[int, int, int]]:
     """Return the runs in order of onset: the first epoch with its centre in the run, the first after it, the code."""
-    with _mne(path) as mne:
+    with quiet_mne(path) as mne:
         annotations = mne.read_annotations(path)  # sorted by onset
     runs = []
     for onset_s, duration_s, label in zip(
@@ -276,55 +260,3 @@ def _patient_fields(header: EdfHeader) -> list[str]:
     """Return code, sex, birth date and name of an EDF+ patient field; plain EDF has free text, which tells nothing."""
     fields = header.patient.split()
     return fields[:4] if len(fields) >= 4 and fields[1] in ("F", "M", "X") else []
-
-
-def _find_signal(path: Path, header: EdfHeader, channel: str | None) -> EdfSignalHeader:
-    signals = [signal for signal in header.signals if signal.label != ANNOTATIONS_LABEL]
-    if channel is None and len(signals) == 1:
-        return signals[0]
-    wanted = channel or _DEFAULT_CHANNEL
-    found = [signal for signal in signals if _plain(signal.label) == _plain(wanted)]
-    if len(found) != 1:
-        labels = [signal.label for signal in signals]
-        raise UserError(
-            f"{path}: {len(found) or 'no'} channels named '{wanted}', expected one of: {', '.join(labels)}; "
-            f"name the channel to read.{did_you_mean(wanted, labels)}"
-        )
-    return found[0]
-
-
-def _plain(ch_name: str) -> str:
-    return ch_name.casefold().removeprefix("eeg ").replace(" ", "")
-
-
-def _check_readable(where: str, header: EdfHeader, signal: EdfSignalHeader) -> None:
-    """Raise where MNE would go on with a scale, a record length or a time axis of its own making."""
-    if signal.unit not in _MNE_VOLTS:
-        raise UserError(
-            f"{where}: unit (physical dimension) is '{signal.unit}', expected uV, µV, mV, V or nV; "
-            "choose an EEG channel or correct the header"
-        )
-    if not np.isfinite(signal.scale) or signal.scale == 0 or header.record_s <= 0 or signal.n_samples < 1:
-        raise UserError(
-            f"{where}: header gives {signal.scale:g} {signal.unit} per digital step and {signal.n_samples} samples per "
-            f"record of {header.record_s:g} s, expected numbers other than 0; correct the header"
-        )
-    if header.kind.startswith("EDF+D"):
-        raise UserError(
-            f"{where}: recorded with gaps (EDF+D), which would shift the hypnogram, expected EDF or EDF+C; "
-            "convert it to EDF+C with the gaps filled"
-        )
-
-
-@contextmanager
-def _mne(path: Path) -> Iterator[Any]:
-    """Hand out a silent MNE, whose own errors become the user's."""
-    import mne
-
-    try:
-        with _MNE_LOCK, mne.use_log_level("error"):
-            yield mne
-    except Exception as error:
-        raise UserError(
-            f"{path}: MNE can't read it ({' '.join(str(error).split())}); repair or fetch it again"
-        ) from error

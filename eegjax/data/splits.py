@@ -59,7 +59,8 @@ def by_group(index: pd.DataFrame, group: str, n_folds: int, n_validation: int = 
         index: the index table.
         group: its column, such as `subject`.
         n_folds: at most the number of groups; 0 means one fold per group.
-        n_validation: groups taken from the training part for validation, those after the tested ones in order.
+        n_validation: groups taken from the training part for validation: those before the tested ones in order, the
+            last ones for the first (the sleep paper tests subject 1 and validates on 19 and 20).
     """
     from sklearn.model_selection import GroupKFold
 
@@ -71,8 +72,8 @@ def by_group(index: pd.DataFrame, group: str, n_folds: int, n_validation: int = 
     folds = []
     for number, (_, test) in enumerate(GroupKFold(n_folds).split(groups, groups=groups)):
         tested = sorted(set(groups[test]))
-        after = [names[(names.index(tested[-1]) + k) % len(names)] for k in range(1, len(names))]
-        validation = [name for name in after if name not in tested][:n_validation]
+        before = [names[names.index(tested[0]) - k] for k in range(1, len(names))]
+        validation = [name for name in before if name not in tested][:n_validation]
         name = f"{group}-{tested[0]}" if len(tested) == 1 else f"{group}s-{number}"
         folds.append(by_names(index, group, name, tested, validation))
     return sorted(folds, key=lambda fold: fold.name)

@@ -47,9 +47,9 @@ def summary(confusion: np.ndarray) -> dict[str, np.ndarray]:
 
     Returns:
         Each [...] float64: `accuracy`, `kappa` (Cohen, 1960), `macro_f1` (mean over the classes that occur in the
-        truth or the predictions), `mean_one_vs_rest_accuracy` (over all rows of the matrix; what some papers call
-        accuracy) and `balanced_accuracy` (mean sensitivity of the classes that occur in the truth). `nan` where nothing
-        was counted, and `kappa` also where chance alone agrees always.
+        truth or the predictions), `macro_precision` (over those predicted), `mean_one_vs_rest_accuracy` (over all rows
+        of the matrix; what some papers call accuracy) and `balanced_accuracy` (mean sensitivity of the classes that
+        occur in the truth). `nan` where nothing was counted, and `kappa` also where chance alone agrees always.
     """
     scores = _scores(np.asarray(confusion, np.int64))
     counts = np.asarray(confusion, float)
@@ -61,14 +61,22 @@ def summary(confusion: np.ndarray) -> dict[str, np.ndarray]:
     return {
         "accuracy": accuracy,
         "kappa": kappa,
-        "macro_f1": _mean_of_defined(scores["f1"]),
-        "mean_one_vs_rest_accuracy": _mean_of_defined(scores["one_vs_rest_accuracy"]),
-        "balanced_accuracy": _mean_of_defined(scores["sensitivity"]),
+        "macro_f1": mean_of_defined(scores["f1"]),
+        "macro_precision": mean_of_defined(scores["precision"]),
+        "mean_one_vs_rest_accuracy": mean_of_defined(scores["one_vs_rest_accuracy"]),
+        "balanced_accuracy": mean_of_defined(scores["sensitivity"]),
     }
 
 
-def _mean_of_defined(values: np.ndarray) -> np.ndarray:
-    """The mean over classes, those left out that do not occur."""
+def mean_of_defined(values: np.ndarray) -> np.ndarray:
+    """Average over classes, leaving out those without a value.
+
+    Args:
+        values: [..., n_classes] float; `nan` where a class has no value.
+
+    Returns:
+        [...] float64; `nan` where no class has one.
+    """
     defined = ~np.isnan(values)
     with np.errstate(invalid="ignore"):
         return np.where(defined, values, 0).sum(-1) / defined.sum(-1)
@@ -101,6 +109,55 @@ def per_class(confusion: np.ndarray) -> pd.DataFrame:
     return pd.DataFrame(_scores(np.asarray(confusion, np.int64))).rename_axis("class")
 
 
+def balanced_one_vs_all(confusion: np.ndarray) -> dict[str, np.ndarray]:
+    """Score every class against all others, the class weighing as much as the others together.
+
+    Rows are scaled to sum to 1. For class c, TP is its share found, FP the mean share of each other class taken for c,
+    FN = 1 - TP and TN = 1 - FP: one half of the examples c, the other half the rest in equal parts (Vilamala, Madsen
+    and Hansen, "Deep convolutional neural networks for interpretable analysis of EEG sleep stage scoring", 2017).
+
+    Args:
+        confusion: [..., n_classes, n_classes] int, rows true, columns predicted; many at once for bootstrap draws.
+
+    Returns:
+        Each [..., n_classes] float64: `precision`, `sensitivity`, `f1` and `accuracy`; `nan` for classes that do not
+        occur in the truth, which also count as no part of the rest, and for 0 / 0. `mean_of_defined` of each gives the
+        four numbers that the article prints.
+    """
+    counts = np.asarray(confusion, float)
+    with np.errstate(invalid="ignore"):
+        shares = counts / counts.sum(-1, keepdims=True)
+        hits = np.diagonal(shares, axis1=-2, axis2=-1)
+        n_others = (~np.isnan(hits)).sum(-1, keepdims=True) - 1
+        false_alarms = (np.nansum(shares, -2) - hits) / n_others
+        return {
+            "precision": hits / (hits + false_alarms),
+            "sensitivity": hits,
+            "f1": 2 * hits / (1 + hits + false_alarms),
+            "accuracy": (1 + hits - false_alarms) / 2,
+        }
+
+
+def check_probabilities(target: np.ndarray, probabilities: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Check that every example has a true class and that the class has a probability.
+
+    Args:
+        target: [n] int, true class numbers.
+        probabilities: [n, n_classes] float.
+
+    Returns:
+        Both as arrays, the probabilities float64.
+
+    Raises:
+        ValueError: the lengths differ, or a class number has no column.
+    """
+    target, probabilities = np.asarray(target), np.asarray(probabilities, float)
+    if target.shape != probabilities.shape[:1]:
+        raise ValueError(f"target {target.shape} and probabilities {probabilities.shape} should be equally long")
+    _check_codes("target", target, probabilities.shape[1])
+    return target, probabilities
+
+
 def log_loss(target: np.ndarray, probabilities: np.ndarray) -> float:
     """Mean negative log-likelihood of the true classes, in nats.
 
@@ -115,9 +172,6 @@ def log_loss(target: np.ndarray, probabilities: np.ndarray) -> float:
     Raises:
         ValueError: the lengths differ, or a class number has no column.
     """
-    target, probabilities = np.asarray(target), np.asarray(probabilities, float)
-    if target.shape != probabilities.shape[:1]:
-        raise ValueError(f"target {target.shape} and probabilities {probabilities.shape} should be equally long")
-    _check_codes("target", target, probabilities.shape[1])
+    target, probabilities = check_probabilities(target, probabilities)
     of_truth = probabilities[np.arange(len(target)), target]
     return float(-np.log(of_truth.clip(min=SMALLEST)).mean())

@@ -14,6 +14,10 @@ Params = dict[str, Any]
 State = Mapping[str, np.ndarray]
 Layers = dict[str, tuple[str, tuple[int, ...]]]  # layer -> torchvision's name, its weight's shape (-1: any)
 
+# of torchvision's training images, red, green, blue, in units of the full scale
+IMAGENET_MEAN = np.array([0.485, 0.456, 0.406], np.float32)
+IMAGENET_STD = np.array([0.229, 0.224, 0.225], np.float32)
+
 VGG16_POOL5 = (7, 7)  # at 224 x 224, where torchvision's weights were trained
 
 
@@ -37,18 +41,23 @@ VGG16_CLASSIFIER: Layers = {
 }
 
 
-def load_vgg16(params: Params, state: State, path: Path | str) -> Params:
-    """Put torchvision's VGG16 weights into a `VGG16` or `VGG16ConvLSTM` of width 1.
+def load_vgg16(
+    params: Params, state: State, path: Path | str, *, features_only: bool = False, raw: bool = False
+) -> Params:
+    """Put torchvision's VGG16 weights into a `VGG16` or `VGG16ConvLSTM` of width 1, or into its features alone.
 
     The features are always taken; of a VGG16 also fc6 and fc7, if fc6's filter is 7 x 7 as torchvision's (images of
     224 to 255 pixels), and the head, if the number of classes is the same too. What isn't taken keeps its new values,
     and the log says so. For gray images the first kernel is summed over its colours, which is the same as showing the
-    image in all three. torchvision trained on (rgb / 255 - (.485, .456, .406)) / (.229, .224, .225).
+    image in all three. torchvision trained on (rgb / 255 - IMAGENET_MEAN) / IMAGENET_STD.
 
     Args:
-        params: the network's parameters, newly initialised.
+        params: the network's parameters, newly initialised, or `{"features": ...}` of them.
         state: torchvision's state dict, name -> array of any floating dtype.
         path: of the file it came from, for messages.
+        features_only: keep fc6, fc7 and head new, as the sleep paper's code does.
+        raw: the images will be 0..255 as they are: the first kernel is divided by 255 * IMAGENET_STD, so that they
+            have the effect of rgb / 255 / IMAGENET_STD. No mean is subtracted, nor does the sleep paper's code do so.
 
     Returns:
         The parameters with float32 arrays of the same shapes.
@@ -57,23 +66,28 @@ def load_vgg16(params: Params, state: State, path: Path | str) -> Params:
         UserError: the network is none that VGG16's weights fit, or the file isn't VGG16's.
     """
     features = params["features"]
-    layers = {**VGG16_FEATURES, **(VGG16_CLASSIFIER if "fc6" in params else {})}
+    classifier = "fc6" in params and not features_only
+    layers = {**VGG16_FEATURES, **(VGG16_CLASSIFIER if classifier else {})}
     _check_network(features, path)
     _check_names(state, layers, path)
     for name, shape in layers.values():
         _check_shape(state, f"{name}.weight", shape, path)
         _check_shape(state, f"{name}.bias", state[f"{name}.weight"].shape[:1], path)
     loaded = {layer: _convolution(state, name) for layer, (name, _) in VGG16_FEATURES.items()}
+    first = loaded["conv1_1"]
+    if raw:
+        first["kernel"] = first["kernel"] / (255 * IMAGENET_STD[:, None])
     if features["conv1_1"]["kernel"].shape[2] == 1:
-        loaded["conv1_1"]["kernel"] = loaded["conv1_1"]["kernel"].sum(2, keepdims=True)
-    return {**params, "features": loaded, **_vgg16_classifier(params, state, path)}
+        first["kernel"] = first["kernel"].sum(2, keepdims=True)
+    if classifier:
+        return {**params, "features": loaded, **_vgg16_classifier(params, state, path)}
+    if set(params) != {"features"}:
+        note(f"{path}: the features are loaded; all after them is newly initialised")
+    return {**params, "features": loaded}
 
 
 def _vgg16_classifier(params: Params, state: State, path: Path | str) -> Params:
     """Those of fc6, fc7 and head that fit."""
-    if "fc6" not in params:
-        note(f"{path}: the features are loaded; all after them is newly initialised")
-        return {}
     if (pool5 := params["fc6"]["kernel"].shape[:2]) != VGG16_POOL5:
         note(
             f"{path}: the features are loaded; fc6, fc7 and head are newly initialised: the file's fc6 sees 7 x 7 maps "

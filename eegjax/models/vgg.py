@@ -51,6 +51,9 @@ class VGG16(nn.Module):
 
     134,285,126 parameters at six classes, 138,357,544 at a thousand (torchvision's), at width 1 and 224 x 224 x 3.
     The first of the last three layers is as large as pool5 (7 x 7 at 224), so the image size is fixed by training.
+
+    on_maps: the input is pool5 already, a frozen backbone's features, computed once; the parameters are then those of
+        the whole network without `features`.
     """
 
     n_outputs: int
@@ -58,13 +61,15 @@ class VGG16(nn.Module):
     dropout: float = 0.5
     batch_norm: bool = False
     dtype: Any = jnp.float32
+    on_maps: bool = False
 
     @nn.compact
     def __call__(self, images: jax.Array, train: bool = False, mask: jax.Array | None = None) -> jax.Array:
         """Classify.
 
         Args:
-            images: [..., height, width, n_channels]; the leading axes (batch, or batch and sequence) are kept.
+            images: [..., height, width, n_channels], or pool5 [..., height / 32, width / 32, 512 * width] with
+                `on_maps`; the leading axes (batch, or batch and sequence) are kept.
             train: dropout and batch statistics on.
             mask: [...] bool, False for padded images.
 
@@ -74,7 +79,8 @@ class VGG16(nn.Module):
         leading = images.shape[:-3]
         x = images.reshape(-1, *images.shape[-3:])
         mask = None if mask is None else mask.reshape(-1)
-        x = VGG16Features(self.width, self.batch_norm, self.dtype, name="features")(x, train, mask)
+        if not self.on_maps:
+            x = VGG16Features(self.width, self.batch_norm, self.dtype, name="features")(x, train, mask)
         hidden = scaled(4096, self.width)
         for name, kernel_size in (("fc6", x.shape[1:3]), ("fc7", (1, 1))):
             x = layers.conv(hidden, kernel_size, padding="VALID", dtype=self.dtype, name=name)(x)

@@ -43,6 +43,10 @@ class VGG16ConvLSTM(nn.Module):
     """Logits per epoch of a sequence: VGG16 features, ConvLSTM, dropout, flatten, linear head.
 
     117,627,718 parameters at six classes, width 1 and 224 x 224 x 3.
+
+    on_maps: the input is pool5 already, a frozen backbone's features, computed once; the parameters are then those of
+        the whole network without `features`.
+    n_cells: ConvLSTMs one above the other, dropout after each: the sleep paper's second approach.
     """
 
     n_outputs: int
@@ -50,13 +54,16 @@ class VGG16ConvLSTM(nn.Module):
     dropout: float = 0.5
     batch_norm: bool = False
     dtype: Any = jnp.float32
+    on_maps: bool = False
+    n_cells: int = 1
 
     @nn.compact
     def __call__(self, images: jax.Array, train: bool = False, mask: jax.Array | None = None) -> jax.Array:
         """Classify each epoch from itself and those before it.
 
         Args:
-            images: [batch, n_steps, height, width, n_channels], or without the sequence axis for one step.
+            images: [batch, n_steps, height, width, n_channels], or pool5 [batch, n_steps, height / 32, width / 32,
+                512 * width] with `on_maps`; without the sequence axis for one step.
             train: dropout and batch statistics on.
             mask: [batch, n_steps] or [batch] bool, False for padded images (at a sequence's end only).
 
@@ -64,12 +71,16 @@ class VGG16ConvLSTM(nn.Module):
             [batch, n_steps, n_outputs] or [batch, n_outputs] float32 logits.
         """
         leading = images.shape[:-3]
-        flat = images.reshape(-1, *images.shape[-3:])
+        x = images.reshape(-1, *images.shape[-3:])
         mask = None if mask is None else mask.reshape(-1)
-        maps = VGG16Features(self.width, self.batch_norm, self.dtype, name="features")(flat, train, mask)
-        sequence = maps.reshape(leading[0], -1, *maps.shape[1:])
+        if not self.on_maps:
+            x = VGG16Features(self.width, self.batch_norm, self.dtype, name="features")(x, train, mask)
         # The paper's 7 x 7 filter is as large as pool5 at 224; on smaller maps wider taps would see padding alone.
-        kernel_size = min(7, 2 * max(maps.shape[1:3]) - 1)
-        x = ConvLSTM(scaled(512, self.width), kernel_size, self.dtype, name="conv_lstm")(sequence)
-        x = nn.Dropout(self.dropout, deterministic=not train)(x).reshape(*leading, -1)
+        kernel_size = min(7, 2 * max(x.shape[1:3]) - 1)
+        x = x.reshape(leading[0], -1, *x.shape[1:]).astype(self.dtype)
+        for number in range(1, self.n_cells + 1):
+            name = "conv_lstm" if number == 1 else f"conv_lstm_{number}"
+            x = ConvLSTM(scaled(512, self.width), kernel_size, self.dtype, name=name)(x)
+            x = nn.Dropout(self.dropout, deterministic=not train)(x)
+        x = x.reshape(*leading, -1)
         return layers.dense(self.n_outputs, dtype=self.dtype, name="head")(x).astype(jnp.float32)

@@ -169,4 +169,6 @@ def _save(figure: "Figure", path: str | Path, simulated: bool) -> None:
             "fontsize": 4.5 * figure.get_figwidth(),
         }
         figure.text(0.5, 0.5, "SIMULATED DATA", rotation=20, ha="center", va="center", **stamp)
-    write_aside(Path(path), lambda aside: figure.savefig(aside, dpi=150))
+    caption = figure.get_suptitle()  # kept in the file, for the page that shows it
+    metadata = {"Description": caption} if caption else None
+    write_aside(Path(path), lambda aside: figure.savefig(aside, dpi=150, metadata=metadata))

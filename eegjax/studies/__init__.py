@@ -2,12 +2,17 @@
 
 import importlib
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ml_collections import ConfigDict
 
 from eegjax.errors import UserError, did_you_mean
 
+if TYPE_CHECKING:
+    from eegjax.studies.study import Study
+
 NAMES = ("sleep",)
+DATASETS = {"sleep_edf": "sleep"}  # that can be fetched -> the study they are for
 
 
 def launch(config: ConfigDict, workdir: str | None = None, distributed: str | None = None) -> Path:
@@ -24,19 +29,75 @@ def launch(config: ConfigDict, workdir: str | None = None, distributed: str | No
     Raises:
         UserError: no such study, or a mistake in the configuration or data.
     """
-    if config.study not in NAMES:
-        raise UserError(
-            f"config.study is '{config.study}'; there are {', '.join(NAMES)}.{did_you_mean(config.study, NAMES)}"
-        )
     import jax
 
     if config.run.compilation_cache:
         jax.config.update("jax_compilation_cache_dir", str(Path(config.run.compilation_cache).absolute()))
     if distributed:
         _join(distributed)
+    study = named(config.study)  # not before: what it imports may look for devices
     from eegjax.studies.run import run
 
-    return run(config, importlib.import_module(f"eegjax.studies.{config.study}").STUDY, workdir)
+    return run(config, study, workdir)
+
+
+def named(name: str) -> "Study":
+    """A study by its name.
+
+    Raises:
+        UserError: there is none of that name.
+    """
+    if name not in NAMES:
+        raise UserError(f"config.study is '{name}'; there are {', '.join(NAMES)}.{did_you_mean(name, NAMES)}")
+    return importlib.import_module(f"eegjax.studies.{name}").STUDY
+
+
+def apply(run: Path, recording: Path, channel: str | None, out: Path) -> str:
+    """Apply a finished run to a recording of the user's own; what to print.
+
+    Raises:
+        UserError: the run isn't finished, its study can't do that, or the recording can't be read.
+    """
+    from eegjax.studies import trained
+
+    config = trained.finished(run)
+    study = named(config.study)
+    if study.apply is None:
+        raise UserError(f"{run}: runs of the study '{config.study}' can't be applied to a recording")
+    return study.apply(run, recording, channel, out)
+
+
+def tables(config: ConfigDict, root: str | None) -> Path:
+    """Print a paper's tables, ours beside the paper's; the folder that holds them.
+
+    Raises:
+        UserError: as in `launch`.
+    """
+    from eegjax.studies import gather
+
+    return gather.tables(config, root, named(config.study), launch)
+
+
+def of_dataset(name: str) -> str:
+    """The study that a public dataset is for.
+
+    Raises:
+        UserError: no such dataset.
+    """
+    if name not in DATASETS:
+        raise UserError(f"--dataset is '{name}'; there are {', '.join(DATASETS)}.{did_you_mean(name, DATASETS)}")
+    return DATASETS[name]
+
+
+def prepare(config: ConfigDict, dataset: str, download: bool) -> str:
+    """Fetch a public dataset if asked to, and prepare it for its study; what to print.
+
+    Raises:
+        UserError: anything that goes wrong on the way; what was done stays.
+    """
+    from eegjax.studies import public
+
+    return public.prepare(config, named(config.study), dataset, download)
 
 
 def _join(distributed: str) -> None:

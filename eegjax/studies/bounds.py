@@ -17,12 +17,14 @@ BOUNDS: dict[str, tuple[float, float]] = {  # (least, largest), both allowed; a 
     "data.simulation.n_epochs": (40, 10_000),
     "splits.n_test_subjects": (0, LARGEST),
     "splits.n_folds": (0, LARGEST),
+    "splits.n_first": (0, LARGEST),
     "splits.n_validation_subjects": (0, LARGEST),
     "splits.n_blocks": (2, LARGEST),
     "inputs.size": (32, 4096),
     "model.width": (ABOVE_0, 64),
     "model.dropout": (0, BELOW_1),
     "model.sequence_epochs": (1, 10_000),
+    "model.n_cells": (1, 100),
     "train.learning_rate": (ABOVE_0, 1e6),
     "train.warmup_steps": (0, LARGEST),
     "train.decay_per_epoch": (ABOVE_0, 1),
@@ -42,7 +44,11 @@ BOUNDS: dict[str, tuple[float, float]] = {  # (least, largest), both allowed; a 
     "run.members_at_once": (0, LARGEST),
     "run.space": (1, LARGEST),
 }
-CHOICES: dict[str, tuple[str, ...]] = {"train.balance": ("none", "under", "over")}
+CHOICES: dict[str, tuple[str, ...]] = {
+    "data.crop": ("sleep", "lights"),
+    "data.unscored": ("drop", "wake"),
+    "train.balance": ("none", "under", "over"),
+}
 
 
 def check(config: ConfigDict) -> None:

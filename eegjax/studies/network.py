@@ -1,4 +1,8 @@
-"""One network of a run: compiled once, then trained and applied to each group of its members (fold, seed)."""
+"""One network of a run: compiled once, then trained and applied to each group of its members (fold, seed).
+
+Weights from a file take their places in every member's initial parameters. Where a backbone is frozen, its outputs
+are computed once for all members, and members are the network without it.
+"""
 
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -9,11 +13,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pandas as pd
+from flax.traverse_util import flatten_dict, unflatten_dict
 from ml_collections import ConfigDict
 
 from eegjax.data.dataset import Dataset
-from eegjax.data.feed import Batch, Feed, Sampler, in_order, make_feed, prefetch
+from eegjax.data.feed import Batch, Feed, Sampler, Source, in_order, make_feed, prefetch
 from eegjax.data.splits import Fold
+from eegjax.studies import trained
+from eegjax.studies.frozen import kept_features
 from eegjax.studies.study import Study
 from eegjax.train import loop, members, state
 from eegjax.train.checkpoint import Checkpoints
@@ -65,11 +72,15 @@ class Network:
         self.model, self.inputs, self.loss = study.model(config, dataset), study.inputs(config), study.loss(config)
         self.compiled_init: Callable[..., Any] | None = None
         self.programs: dict[int, Program] = {}
+        self.loaded = self._load()
+        self.backbone: Any = None  # its parameters, where it is frozen
 
     def run(self, group: Sequence[int], folder: Path, log: MetricLog) -> pd.DataFrame:
         """Train a group of members (or continue) and predict their validation and test parts."""
         places = members.n_places(len(group), self.mesh)
         padded = [*group, *[group[-1]] * (places - len(group))]
+        if self.study.backbone(self.config) is not None and self.backbone is None:
+            self._keep_features()
         with jax.set_mesh(self.mesh):
             plan = self._plan(group, padded)
             initial = members.stack(
@@ -95,6 +106,7 @@ class Network:
             self.timing.seconds_training += time.monotonic() - begun_s
             self.timing.examples += n_steps * plan.examples_per_step
             checkpoints.close()
+            self._write_weights(folder.parents[1] / "weights", final, group)
             frames = [self._predictions(program, final, group, padded, split) for split in PREDICTED]
         return pd.concat(frames, ignore_index=True)
 
@@ -119,6 +131,29 @@ class Network:
         fold, seed = self.pairs[member]
         return {"model": self.config.model.name, "member": member, "fold": fold.name, "seed": seed}
 
+    def _load(self) -> dict[str, np.ndarray]:
+        """Path -> array of the parameters that come from a file; it is read and checked before anything is trained."""
+        if self.config.model.get("weights", "none") == "none":
+            return {}
+        stats = self.study.fit(self.config, self.dataset, self.pairs[0][0])
+        shapes = jax.eval_shape(self._variables, jax.random.PRNGKey(0), stats, self._first_batch())["params"]
+        flat = flatten_dict(self.study.pretrained(self.config, shapes), sep="/")
+        return {path: leaf for path, leaf in flat.items() if isinstance(leaf, np.ndarray)}
+
+    def _keep_features(self) -> None:
+        """Compute the frozen backbone's outputs, and go on with them as the data and without it in the model."""
+        backbone = self.study.backbone(self.config)
+        assert backbone is not None
+        self.backbone = unflatten_dict(self.loaded, sep="/")["features"]
+        maps = kept_features(self.config, self.dataset, self.source, self.inputs, backbone, self.backbone)
+        rows = np.arange(len(maps))
+        edges = {"maps_start": rows, "maps_low": rows, "maps_high": rows + 1}
+        windows = {f"{array}_{edge}" for array in self.source.arrays for edge in ("start", "low", "high")}
+        others = {name: column for name, column in self.source.table.items() if name not in windows}
+        self.source = Source({"maps": maps}, {"maps": 1}, {**edges, **others})
+        self.inputs = lambda stats, batch, key, train: {**batch, "inputs": batch["maps"].squeeze(batch["mask"].ndim)}
+        self.model = self.model.clone(on_maps=True)
+
     def _initial(self, member: int) -> TrainState:
         """A member's state before training, from its fold and seed alone."""
         fold, seed = self.pairs[member]
@@ -130,22 +165,43 @@ class Network:
         return state.create(variables, stats, tx, key, averaging=averaging, validating=self.validating)
 
     def _init(self, key: jax.Array, stats: Any) -> Any:
-        """The model's initial variables; the first unit decides their shapes."""
-        rows, mask = next(in_order(self.samplers[0].units, 1))
-        batch = make_feed(self.source, members.everywhere(self.mesh), 0).place(rows, mask)
+        """The model's initial variables, those of a file in their places."""
+        batch = self._first_batch()
         if self.compiled_init is None:
-
-            def init(key: jax.Array, stats: Any, batch: Batch) -> Any:
-                return self.model.init(key, self.inputs(stats, batch, None, False)["inputs"], train=False)
-
             # Run once per member: unoptimised on a CPU, where optimising it takes seven times as long as it saves.
             options: Any = {"xla_backend_optimization_level": 0} if jax.default_backend() == "cpu" else None
-            self.compiled_init = jax.jit(init).lower(key, stats, batch).compile(compiler_options=options)
-        return self.compiled_init(key, stats, batch)
+            self.compiled_init = jax.jit(self._variables).lower(key, stats, batch).compile(compiler_options=options)
+        variables = self.compiled_init(key, stats, batch)
+        flat = flatten_dict(variables["params"], sep="/")
+        everywhere = members.everywhere(self.mesh)
+        flat |= {path: members.put(leaf, everywhere) for path, leaf in self.loaded.items() if path in flat}
+        return {**variables, "params": unflatten_dict(flat, sep="/")}
+
+    def _variables(self, key: jax.Array, stats: Any, batch: Batch) -> Any:
+        return self.model.init(key, self.inputs(stats, batch, None, False)["inputs"], train=False)
+
+    def _first_batch(self) -> Batch:
+        """The first unit, which decides the shapes."""
+        rows, mask = next(in_order(self.samplers[0].units, 1))
+        return make_feed(self.source, members.everywhere(self.mesh), 0).place(rows, mask)
 
     def _optimizer(self, params: Any) -> Any:
         total_steps = self.steps_per_epoch * self.config.train.n_epochs
-        return make_optimizer(self.config.train, params, total_steps, self.steps_per_epoch)
+        frozen = self.study.frozen(self.config)
+        return make_optimizer(self.config.train, params, total_steps, self.steps_per_epoch, frozen)
+
+    def _write_weights(self, folder: Path, final: TrainState, group: Sequence[int]) -> None:
+        """Each member's whole network, and what was fitted for it, as a file of its own."""
+        for place, member in enumerate(group):
+            pick = jax.jit(
+                lambda tree, place=place: jax.tree.map(lambda leaf: leaf[place], tree),
+                out_shardings=members.everywhere(self.mesh),
+            )
+            variables, stats = pick((final.final_weights, final.stats))
+            if self.backbone is not None:
+                variables = {**variables, "params": {**variables["params"], "features": self.backbone}}
+            if jax.process_index() == 0:
+                trained.write(folder, self._names(member), variables, stats)
 
     def _compile(self, places: int, initial: TrainState, plan: loop.Plan) -> Program:
         """Compile both steps ahead of time: afterwards another shape is an error, never a slow surprise."""
@@ -155,7 +211,9 @@ class Network:
         train_step = make_train_step(
             self.model, self.inputs, self.loss, self._optimizer(initial.params), self.config.train
         )
-        predict_step = make_predict_step(self.model, self.inputs, self.loss, self.study.predict(self.config))
+        predict_step = make_predict_step(
+            self.model, self.inputs, self.loss, self.study.predict(self.config), self.config.test.dropout
+        )
 
         def train(resident: Any, one: TrainState, batch: Batch) -> Any:
             return train_step(one, feed.unpack(batch, resident))
@@ -215,7 +273,7 @@ class Network:
         self, program: Program, final: TrainState, group: Sequence[int], padded: Sequence[int], split: str
     ) -> pd.DataFrame:
         """A row per example of a split and member."""
-        parts = [self.study.units(self.config, self.dataset, getattr(fold, split), False) for fold, _ in self.pairs]
+        parts = [self._scored(getattr(fold, split), split) for fold, _ in self.pairs]
         rows, outputs = [], []
         for batch_rows, batch in prefetch(self._batches(program, padded, [units for units, _ in parts])):
             predicted, _ = program.predict(program.feed.resident, final.final_weights, final.stats, batch)
@@ -228,6 +286,13 @@ class Network:
                 values = np.concatenate([output[place] for output in outputs])[: len(units)]
                 frames.append(self._table(member, split, units[scored], values[scored]))
         return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
+
+    def _scored(self, rows: np.ndarray, split: str) -> tuple[np.ndarray, np.ndarray]:
+        units, scored = self.study.units(self.config, self.dataset, rows, False)
+        whole = len(units) // self.batch_size * self.batch_size
+        if split == "test" and self.config.test.whole_batches and whole:
+            return units[:whole], scored[:whole]
+        return units, scored
 
     def _table(self, member: int, split: str, rows: np.ndarray, probabilities: np.ndarray) -> pd.DataFrame:
         frame = self.dataset.index[list(INDEX_COLUMNS)].iloc[rows].reset_index(drop=True)

@@ -1,5 +1,6 @@
 """One flow, followed by every study: prepare, split, train, predict, evaluate, report."""
 
+import shutil
 import time
 from collections.abc import Iterator
 from functools import partial
@@ -13,6 +14,7 @@ from eegjax import runs
 from eegjax.data import splits
 from eegjax.data.dataset import Dataset
 from eegjax.files import write_aside, write_json
+from eegjax.report.page import write_page
 from eegjax.studies import bounds
 from eegjax.studies.network import Network, Timing
 from eegjax.studies.study import Study
@@ -39,10 +41,19 @@ def run(config: ConfigDict, study: Study, workdir: str | None = None) -> Path:
         if not (folder / "metrics.json").exists():
             _train_and_evaluate(config, study, dataset, folder, started_s)
         if jax.process_index() == 0:
-            print(study.tables(folder))
-            study.figures(folder)
-            print(f"\nRun folder: {folder}")
+            _report(config, study, dataset, folder)
     return folder
+
+
+def _report(config: ConfigDict, study: Study, dataset: Dataset, folder: Path) -> None:
+    """Print the tables; draw figures and page where they are missing (deleting `report.html` draws them anew)."""
+    if not (folder / "explanations").exists():
+        study.explain(config, dataset, folder)
+    print(study.tables(folder))
+    if not (folder / "report.html").exists():
+        study.figures(folder)
+        write_page(folder, f"{config.study}, {config.protocol}")
+    print(f"\nReport: {folder / 'report.html'}\nRun folder: {folder}")
 
 
 def _train_and_evaluate(config: ConfigDict, study: Study, dataset: Dataset, folder: Path, started_s: float) -> None:
@@ -61,7 +72,7 @@ def _train_and_evaluate(config: ConfigDict, study: Study, dataset: Dataset, fold
     log.close()
     if not writes:
         return
-    predictions = pd.concat(frames, ignore_index=True)
+    predictions = study.calibrate(config, dataset, folds, pd.concat(frames, ignore_index=True))
     baselines = study.baselines(config, dataset, folds)
     write_aside(folder / "predictions.parquet", partial(predictions.to_parquet, index=False))
     write_aside(folder / "baselines.parquet", partial(baselines.to_parquet, index=False))
@@ -100,5 +111,7 @@ def _train(network: Network, folder: Path, log: MetricLog) -> pd.DataFrame:
         frame = network.run(group, place, log)
         if jax.process_index() == 0:
             write_aside(path, partial(frame.to_parquet, index=False))
+            for step in [child for child in place.iterdir() if child.is_dir()]:
+                shutil.rmtree(step)  # its weights are kept, and a state is several times as large
         frames.append(frame)
     return pd.concat(frames, ignore_index=True)

@@ -1,5 +1,6 @@
-"""The sleep study's numbers, tables and figures: pure functions of what lies in the run folder."""
+"""The sleep study's numbers and tables: pure functions of what lies in the run folder."""
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -7,24 +8,47 @@ import numpy as np
 import pandas as pd
 from ml_collections import ConfigDict
 
-from eegjax.data.sleep_edf import EPOCH_S
-from eegjax.evaluate.classification import per_class
+from eegjax.data.sleep_edf import EPOCH_S, STAGES
+from eegjax.evaluate.calibration import brier_score, expected_calibration_error
+from eegjax.evaluate.classification import log_loss, per_class
 from eegjax.evaluate.comparison import Answers, compare
 from eegjax.files import read_json
-from eegjax.report.figures import draw_confusion, draw_hypnogram
 from eegjax.report.tables import format_interval, write_table
+from eegjax.studies import sleep_paper
 
-AASM_STAGES = ("W", "N1", "N2", "N3", "R")
 BLOCK_EPOCHS = 20  # ten minutes: longer than most stages last
 FEW = 10  # epochs below which a class's numbers say nothing
 TITLES = {
     "vgg16": "VGG16",
     "vgg16_conv_lstm": "VGG16 + ConvLSTM",
+    "lstm": "LSTM on the raw signal",
     "ceiling": "ceiling: the true stages against the scorer",
     "band_powers": "band powers, logistic regression",
     "nearest_label": "label of the nearest training epoch (no EEG)",
     "majority": "commonest stage (chance)",
 }
+DECODED = {"_viterbi": ", Viterbi-smoothed", "_prior": ", prior corrected"}
+STANDARD_ROWS: dict[str, dict[str, Any]] = {
+    "current epoch": {},
+    "two epochs before and after": {"data.context_epochs": 2},
+    "two epochs before (causal)": {"data.context_epochs": 2, "data.causal": True},
+}
+PAPER_NETWORKS = ("vgg16", "vgg16_conv_lstm")
+
+
+def rows(protocol: str) -> dict[str, dict[str, Any]]:
+    """The runs that the paper's tables need: both networks on the same folds, in `standard` with each context."""
+    if protocol != "standard":
+        return {"": {}}
+    return {row: {**fields, "model.beside": ("vgg16_conv_lstm",)} for row, fields in STANDARD_ROWS.items()}
+
+
+def title_of(model: str) -> str:
+    """What a model is called in tables and figures."""
+    for suffix, words in DECODED.items():
+        if model.endswith(suffix):
+            return TITLES[model.removesuffix(suffix)] + words
+    return TITLES[model]
 
 
 def class_names(frame: pd.DataFrame) -> tuple[str, ...]:
@@ -46,48 +70,142 @@ def evaluate(config: ConfigDict, predictions: pd.DataFrame, baselines: pd.DataFr
     scores = per_class(Answers(models[config.model.name], names).confusion().sum(0))
     for column in scores.columns:
         numbers |= {f"{column}_{name}": float(value) for name, value in zip(names, scores[column], strict=True)}
+    for place, (name, frame) in enumerate(models.items()):
+        numbers |= {f"{name}_{key}" if place else key: value for key, value in _probabilistic(frame, names).items()}
     return numbers
 
 
-def _read(folder: Path) -> tuple[dict[str, Any], dict[str, pd.DataFrame], list[str], tuple[str, ...]]:
-    """The metrics, all models' rows, the names of the networks among them, and of the classes."""
-    predictions = pd.read_parquet(folder / "predictions.parquet")
-    models = by_model(predictions, pd.read_parquet(folder / "baselines.parquet"))
-    return read_json(folder / "metrics.json"), models, list(predictions["model"].unique()), class_names(predictions)
+def _probabilistic(frame: pd.DataFrame, names: tuple[str, ...]) -> dict[str, float]:
+    """How good the probabilities are; answers without any (one-hot rows) have no such numbers."""
+    answers = Answers(frame, names)
+    if np.isin(answers.probabilities, (0, 1)).all():
+        return {}
+    runs = [(answers.target, run) for run in answers.probabilities]
+    scores = {"log_loss": log_loss, "brier": brier_score, "calibration_error": expected_calibration_error}
+    return {name: float(np.mean([score(*run) for run in runs])) for name, score in scores.items()}
+
+
+class Finished:
+    """What a finished run says, read once: everything below is made of it."""
+
+    def __init__(self, folder: Path) -> None:
+        """Read a run folder."""
+        predictions = pd.read_parquet(folder / "predictions.parquet")
+        self.models = by_model(predictions, pd.read_parquet(folder / "baselines.parquet"))
+        self.names = class_names(predictions)
+        self.metrics = read_json(folder / "metrics.json")
+        self.card = read_json(folder / "card.json")
+        self.config = ConfigDict(read_json(folder / "config.json")["config"])
+        self.simulated = bool(self.metrics["simulated"])
+        self.answered = list(predictions["model"].unique())  # networks, and what was made of their answers
+        self.networks = [name for name in self.answered if name in TITLES]
+
+    def confusion(self, model: str) -> np.ndarray:
+        """[n_classes, n_classes] int64, summed over seeds."""
+        return Answers(self.models[model], self.names).confusion().sum(0)
 
 
 def tables(folder: Path) -> str:
-    """Write `tables/results` and `tables/classes`; return both as Markdown."""
-    metrics, models, networks, names = _read(folder)
-    simulated = bool(metrics["simulated"])
-    results = _results(metrics, models)
-    protocol = read_json(folder / "config.json")["config"]["protocol"]
-    scored = f"{metrics['n_examples']} epochs of {metrics['n_subjects']} subject(s)"
+    """Write `tables/`: the results, each network's classes, and the paper's tables; return all as Markdown."""
+    run = Finished(folder)
+    scored = f"{run.metrics['n_examples']} epochs of {run.metrics['n_subjects']} subject(s)"
     notes = [
-        f"Intervals: 95 %, {metrics['interval']}.",
-        f"Difference: accuracy of {TITLES[networks[0]]} minus the row's, paired on the same draws; 'better' or 'worse' "
-        "only where its interval excludes 0.",
+        f"Intervals: 95 %, {run.metrics['interval']}.",
+        f"Difference: accuracy of {title_of(run.answered[0])} minus the row's, paired on the same draws; 'better' or "
+        "'worse' only where its interval excludes 0.",
         "Mean one-vs-rest accuracy is what the paper calls accuracy.",
         "Images are equalised over the whole night, test epochs included (their EEG, not their labels).",
+        *quirks(run.config),
     ]
-    text = write_table(
-        folder / "tables", "results", results, f"Sleep staging, {protocol}: {scored}, none trained on", notes, simulated
-    )
-    parts = [text]
-    for name in networks:
-        frame = _classes(Answers(models[name], names).confusion().sum(0), names)
+    title = f"Sleep staging, {run.config.protocol}: {scored}, none trained on"
+    parts = [write_table(folder / "tables", "results", _results(run), title, notes, run.simulated)]
+    for name in run.networks:
+        frame = _classes(run.confusion(name), run.names)
         few = [f"'too few': under {FEW} test epochs, numbers left out."] if "too few" in frame.to_numpy() else []
-        parts.append(
-            write_table(folder / "tables", f"classes_{name}", frame, f"{TITLES[name]}, per stage", few, simulated)
-        )
-    return "\n".join(parts)
+        title = f"{title_of(name)}, per stage"
+        parts.append(write_table(folder / "tables", f"classes_{name}", frame, title, few, run.simulated))
+    return "\n".join([*parts, *paper_tables(folder, run)])
 
 
-def _results(metrics: dict[str, Any], models: dict[str, pd.DataFrame]) -> pd.DataFrame:
-    rows = []
-    for place, name in enumerate(models):
+def paper_tables(folder: Path, run: Finished) -> list[str]:
+    """Tables 1, 3 and 4 of the paper with ours beside them, and the reference article's class-balanced metric."""
+    confusions = {name: run.confusion(name) for name in run.networks if name in PAPER_NETWORKS}
+    notes = [f"Ours: {run.config.protocol} protocol.", *quirks(run.config)]
+    counts = np.array([[row["epochs"][stage] for stage in STAGES] for row in run.card["recordings"]]).sum(0)
+    made = {
+        "paper_table_1": ("Table 1: stages of all epochs", sleep_paper.table_1(counts)),
+        "paper_table_3": ("Table 3: confusion and per-class metrics", sleep_paper.table_3(confusions)),
+        "paper_table_4": (
+            "Table 4: means over the classes",
+            sleep_paper.table_4(confusions, _bootstrapped(run, confusions)),
+        ),
+        "class_balanced": ("Class-balanced one-vs-all", sleep_paper.class_balanced(confusions)),
+    }
+    if not confusions:  # a network that the paper hasn't
+        made = {name: made[name] for name in ("paper_table_1",)}
+    return [
+        write_table(folder / "tables", name, frame, title, [*footnotes, *notes], run.simulated)
+        for name, (title, (frame, footnotes)) in made.items()
+    ]
+
+
+def _bootstrapped(run: Finished, models: Iterable[str]) -> dict[str, dict[str, tuple[float, float, float]]]:
+    """The intervals of those of Table 4's means that `metrics.json` has: low, value, high."""
+    means = {
+        "precision": "macro_precision",
+        "sensitivity": "balanced_accuracy",
+        "f1": "macro_f1",
+        "one_vs_rest_accuracy": "mean_one_vs_rest_accuracy",
+    }
+    found = {}
+    for model in models:
+        prefix = "" if model == run.answered[0] else f"{model}_"
+        ends = {
+            key: [run.metrics[f"{prefix}{name}{end}"] for end in ("_low", "", "_high")] for key, name in means.items()
+        }
+        found[model] = {key: (_number(low), _number(value), _number(high)) for key, (low, value, high) in ends.items()}
+    return found
+
+
+def quirks(config: ConfigDict) -> list[str]:
+    """What was done as in the paper although the field holds it to be wrong: one footnote each."""
+    data, train, model, test = config.data, config.train, config.model, config.test
+    recurrent = "vgg16_conv_lstm" in (model.name, *model.beside)
+    found = {
+        "Training epochs are drawn anew every epoch until all stages are as many as the rarest (undersampling), which "
+        "over-calls rare stages such as N1 and N4.": train.balance == "under",
+        "The image shows two epochs before and two after the current one (150 s), as the paper's code does; its text "
+        "says the current epoch only.": config.protocol == "paper" and data.context_epochs == 2,
+        "Nights are cut from lights off to 15 min after the last sleep (15 min around sleep where the time of lights "
+        "off is unknown).": data.crop == "lights",
+        "Unscored epochs and movement count as W.": data.unscored == "wake",
+        "Image values above 1 saturate before equalisation.": data.saturate,
+        "Images enter as 0..255, no mean subtracted; torchvision's first kernel is rescaled to that range, as the "
+        "paper's own weights were made for it.": config.inputs.scale == "raw",
+        "All layers are trained, the fully connected ones from new weights (the paper's text says only the last layer; "
+        "its code does this).": config.protocol == "paper" and model.trainable == "all",
+        "The ConvLSTM takes a single step from a zero state: nothing recurs.": recurrent and model.sequence_epochs == 1,
+        "Dropout stays on at test.": test.dropout,
+        "The last, partial batch of test epochs is left out.": test.whole_batches,
+        "The declared L2 penalty of 0.0005 isn't in the loss.": config.protocol == "paper" and train.weight_decay == 0,
+        "Only the first fold of leave-one-subject-out is run: the first subject tested, the last two for validation.": (
+            config.splits.n_first == 1
+        ),
+        "Six stages of Rechtschaffen & Kales, where the AASM has five.": (
+            config.protocol == "paper" and data.n_classes == 6
+        ),
+        "Context comes before the current epoch only, as in real time; the equalisation still knows the whole night.": (
+            data.causal
+        ),
+    }
+    return [text for text, holds in found.items() if holds]
+
+
+def _results(run: Finished) -> pd.DataFrame:
+    metrics, rows = run.metrics, []
+    for place, name in enumerate(run.models):
         prefix = f"{name}_" if place else ""
-        row = {"model": TITLES[name]}
+        row = {"model": title_of(name)}
         for metric, title in (
             ("accuracy", "accuracy"),
             ("kappa", "Cohen's kappa"),
@@ -123,20 +241,3 @@ def _classes(confusion: np.ndarray, names: tuple[str, ...]) -> pd.DataFrame:
             row[column.replace("_", " ")] = "too few" if scores["support"] < FEW else text
         rows.append(row)
     return pd.DataFrame(rows)
-
-
-def figures(folder: Path) -> list[Path]:
-    """Draw `figures/hypnogram.png` (the first tested night) and `figures/confusion.png` (all networks)."""
-    metrics, models, networks, names = _read(folder)
-    simulated = bool(metrics["simulated"])
-    answers = {name: Answers(models[name], names) for name in networks}
-    paths = [folder / "figures" / "hypnogram.png", folder / "figures" / "confusion.png"]
-    first = next(iter(answers.values()))
-    recording = first.frame["recording"].iloc[0]
-    rows = np.flatnonzero(first.frame["recording"] == recording)
-    onset_s = first.frame["onset_s"].to_numpy()[rows]
-    lines = [("scorer", onset_s, first.target[rows])]
-    lines += [(TITLES[name], onset_s, one.predicted[0][rows]) for name, one in answers.items()]
-    draw_hypnogram(paths[0], lines, names, f"Recording {recording}, epochs not trained on", simulated)
-    draw_confusion(paths[1], {TITLES[name]: one.confusion().sum(0) for name, one in answers.items()}, names, simulated)
-    return paths

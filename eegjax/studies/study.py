@@ -26,7 +26,7 @@ class Study(NamedTuple):
     units: (config, dataset, rows, train) -> the units [n] or [n, sequence] that cover rows, and where each row is
         scored (the units' shape, bool; every row exactly once).
     fit: (config, dataset, fold) -> arrays learnt from the training part only.
-    model: (config, dataset) -> the network.
+    model: (config, dataset) -> the network, whole.
     inputs: (config) -> f(stats, batch, key, train) -> batch with `inputs`.
     loss: (config) -> f(stats, outputs, batch) -> (per example, metrics).
     predict: (config) -> f(outputs) -> probabilities [..., n_classes].
@@ -34,6 +34,15 @@ class Study(NamedTuple):
     evaluate: (config, predictions, baselines) -> flat `name: number`.
     tables: (run folder) -> what to print; writes `tables/`.
     figures: (run folder) -> writes `figures/`.
+    backbone: (config) -> the module whose parameters stand under `features`, if those are frozen: its outputs are then
+        computed once, and the network is trained on them with `on_maps=True`; None otherwise.
+    frozen: (config) -> the pattern of further parameters that are not trained; empty for none.
+    pretrained: (config, params) -> the parameters with those of a file in their places.
+    calibrate: (config, dataset, folds, predictions) -> the predictions, and rows made of them with what the training
+        parts know (prior correction, smoothing); never sees the tested labels.
+    explain: (config, dataset, run folder) -> writes `explanations/`, with the run's trained networks.
+    rows: (protocol) -> {row of the paper's tables: {field: value}}, the runs that they need.
+    apply: (run folder, file, channel, out) -> what a trained run says of a user's own recording; writes it to `out`.
     """
 
     prepare: Callable[[ConfigDict], Dataset]
@@ -51,3 +60,12 @@ class Study(NamedTuple):
     evaluate: Callable[[ConfigDict, pd.DataFrame, pd.DataFrame], dict[str, Any]]
     tables: Callable[[Path], str]
     figures: Callable[[Path], list[Path]]
+    backbone: Callable[[ConfigDict], nn.Module | None] = lambda config: None
+    frozen: Callable[[ConfigDict], str] = lambda config: ""
+    pretrained: Callable[[ConfigDict, Any], Any] = lambda config, params: params
+    calibrate: Callable[[ConfigDict, Dataset, Sequence[Fold], pd.DataFrame], pd.DataFrame] = (
+        lambda config, dataset, folds, predictions: predictions
+    )
+    explain: Callable[[ConfigDict, Dataset, Path], None] = lambda config, dataset, folder: None
+    rows: Callable[[str], dict[str, dict[str, Any]]] = lambda protocol: {"": {}}
+    apply: Callable[[Path, Path, str | None, Path], str] | None = None

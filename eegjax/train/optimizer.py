@@ -15,14 +15,15 @@ OPTIMIZERS = {
     "rmsprop": optax.scale_by_rms,
     "sgd": lambda: optax.trace(0.9),
 }
+FROZEN = "(frozen)"  # the label of parameters in no group, and no group's name
 SCHEDULES = ("constant", "cosine", "exponential", "one_cycle")
 
 
 def make_schedule(train: ConfigDict, total_steps: int, steps_per_epoch: int) -> optax.Schedule:
     """The learning rate over steps.
 
-    `constant`; `cosine` to zero; `exponential`: times `decay_per_epoch` every epoch; `one_cycle`: up to the rate within
-    the first tenth and down to nearly zero. All but the last rise linearly over `warmup_steps` first.
+    `constant`; `cosine` to zero; `exponential`: times `decay_per_epoch` at the end of every epoch; `one_cycle`: up to
+    the rate within the first tenth and down to nearly zero. All but the last rise linearly over `warmup_steps` first.
     """
     rate, warmup = train.learning_rate, train.warmup_steps
     if train.schedule not in SCHEDULES:
@@ -32,10 +33,11 @@ def make_schedule(train: ConfigDict, total_steps: int, steps_per_epoch: int) -> 
         )
     if train.schedule == "one_cycle":
         return optax.cosine_onecycle_schedule(max(total_steps, 2), rate, pct_start=0.1)
+    decayed = optax.exponential_decay(rate, steps_per_epoch, train.decay_per_epoch, staircase=True)
     after = {
         "constant": lambda: optax.constant_schedule(rate),
         "cosine": lambda: optax.cosine_decay_schedule(rate, max(total_steps - warmup, 1)),
-        "exponential": lambda: optax.exponential_decay(rate, steps_per_epoch, train.decay_per_epoch, staircase=True),
+        "exponential": lambda: lambda step: decayed(step + warmup),  # joined schedules count from where they begin
     }[train.schedule]()
     if not warmup:
         return after
@@ -43,9 +45,11 @@ def make_schedule(train: ConfigDict, total_steps: int, steps_per_epoch: int) -> 
 
 
 def make_optimizer(
-    train: ConfigDict, params: Any, total_steps: int, steps_per_epoch: int
+    train: ConfigDict, params: Any, total_steps: int, steps_per_epoch: int, frozen: str = ""
 ) -> optax.GradientTransformation:
     """The optimiser of `config.train`: clipping, then each group of parameters with its own rate and decay.
+
+    What is frozen gets no update, and its gradient doesn't count in the norm that is clipped.
 
     Args:
         train: `optimizer`, `learning_rate`, `schedule`, `weight_decay` (decoupled, on kernels only), `clip_norm` (0:
@@ -54,9 +58,10 @@ def make_optimizer(
         params: the model's parameters (or their shapes).
         total_steps: of the run.
         steps_per_epoch: of the run.
+        frozen: a pattern; parameters whose path it is found in are in no group and are not trained. Empty: none.
 
     Raises:
-        UserError: an unknown optimiser or schedule, a parameter in no group or in two, a group without parameters.
+        UserError: an unknown optimiser or schedule, a parameter in no group or in two, a pattern without parameters.
     """
     if train.optimizer not in OPTIMIZERS:
         raise UserError(
@@ -64,7 +69,7 @@ def make_optimizer(
             + did_you_mean(train.optimizer, OPTIMIZERS)
         )
     schedule = make_schedule(train, total_steps, steps_per_epoch)
-    transforms = {}
+    transforms = {FROZEN: optax.set_to_zero()}
     for name, group in train.groups.items():
         if group.frozen:
             transforms[name] = optax.set_to_zero()
@@ -75,37 +80,45 @@ def make_optimizer(
             optax.scale_by_learning_rate(schedule),
             optax.scale(group.rate),
         )
-    labels = label_parameters(train.groups, params)
+    labels = label_parameters(train.groups, params, frozen)
+    still = {FROZEN, *(name for name, group in train.groups.items() if group.frozen)}
+    trained = jax.tree.map(lambda name: name not in still, labels)
     clip = optax.clip_by_global_norm(train.clip_norm) if train.clip_norm else optax.identity()
-    return optax.chain(clip, optax.partition(transforms, labels))
+    return optax.chain(optax.masked(clip, trained), optax.partition(transforms, labels))
 
 
-def label_parameters(groups: ConfigDict, params: Any) -> Any:
-    """The tree of group names: every parameter in exactly one group, every group with a parameter."""
+def label_parameters(groups: ConfigDict, params: Any, frozen: str = "") -> Any:
+    """The tree of group names: every parameter is FROZEN or in exactly one group, every pattern finds a parameter."""
     paths = flax.traverse_util.flatten_dict(params, sep="/")
-    patterns = {}
-    for name, group in groups.items():
-        try:
-            patterns[name] = re.compile(group.pattern)
-        except re.error as error:
-            raise UserError(
-                f"config.train.groups.{name}.pattern is '{group.pattern}': no regular expression ({error})"
-            ) from error
-    labels = {}
+    patterns = {name: _pattern(f"config.train.groups.{name}.pattern", group.pattern) for name, group in groups.items()}
+    still = {path for path in paths if frozen and _pattern("the frozen parameters' pattern", frozen).search(path)}
+    if frozen and not still:
+        raise UserError(
+            f"frozen parameters: no parameter is found by '{frozen}'; the parameters are {', '.join(paths)}"
+        )
+    labels, used = {}, set()
     for path in paths:
         found = [name for name, pattern in patterns.items() if pattern.search(path)]
-        if len(found) != 1:
+        used |= set(found)
+        if len(found) != 1 and path not in still:
             given = {name: group.pattern for name, group in groups.items()}
             raise UserError(
                 f"config.train.groups: parameter '{path}' is in {found or 'no group'} of {given}; "
                 "each parameter must be found by exactly one pattern"
             )
-        labels[path] = found[0]
-    if unused := set(groups) - set(labels.values()):
+        labels[path] = FROZEN if path in still else found[0]
+    if unused := set(groups) - used:
         raise UserError(
             f"config.train.groups: no parameter is found by {sorted(unused)}; the parameters are {', '.join(paths)}"
         )
     return flax.traverse_util.unflatten_dict(labels, sep="/")
+
+
+def _pattern(field: str, text: str) -> re.Pattern[str]:
+    try:
+        return re.compile(text)
+    except re.error as error:
+        raise UserError(f"{field} is '{text}': no regular expression ({error})") from error
 
 
 def _kernels(params: Any) -> Any:

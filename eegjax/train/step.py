@@ -92,13 +92,17 @@ def make_train_step(
 
 
 def make_predict_step(
-    model: nn.Module, inputs: Inputs, loss: Loss, predict: Callable[[Any], Any]
+    model: nn.Module, inputs: Inputs, loss: Loss, predict: Callable[[Any], Any], dropout: bool = False
 ) -> Callable[[dict[str, Any], Any, Batch], tuple[Any, Metrics]]:
-    """(variables, stats, batch) -> (predictions, metrics) of one member, without dropout or augmentation."""
+    """(variables, stats, batch) -> (predictions, metrics) of one member, without augmentation.
+
+    `dropout` leaves it on, the same in every batch, as some published studies did; not for batch statistics.
+    """
 
     def step(variables: dict[str, Any], stats: Any, batch: Batch) -> tuple[Any, Metrics]:
         batch = inputs(stats, batch, None, False)
-        outputs = model.apply(variables, batch["inputs"], train=False, mask=batch["mask"])
+        rngs = {"dropout": jax.random.PRNGKey(0)} if dropout else None
+        outputs = model.apply(variables, batch["inputs"], train=dropout, mask=batch["mask"], rngs=rngs)
         per_example, metrics = loss(stats, outputs, batch)
         return predict(outputs), masked_sums({"loss": per_example, **metrics}, batch["mask"])
 

@@ -51,7 +51,7 @@ def test_groups_of_equal_size_make_folds_of_equal_size_named_by_what_they_test()
     folds = by_group(index, "subject", 0, n_validation=2)
     assert [fold.name for fold in folds] == [f"subject-{name}" for name in "abcdef"]
     validated = ["".join(sorted(set(index["subject"].iloc[fold.validation]))) for fold in folds]
-    assert validated == ["bc", "cd", "de", "ef", "af", "ab"]  # those after the tested one
+    assert validated == ["ef", "af", "ab", "bc", "cd", "de"]  # those before the tested one, the last before the first
 
 
 @pytest.mark.parametrize("n_folds", [1, 4, -1])

@@ -1,4 +1,4 @@
-"""The metrics against the sleep paper's Table 3 and against scikit-learn."""
+"""The metrics against scikit-learn; tests/studies/test_sleep_paper.py has them against published tables."""
 
 import numpy as np
 import pytest
@@ -6,55 +6,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn import metrics
 
-from eegjax.evaluate.classification import confusion_matrix, log_loss, per_class, summary
-
-# Table 3 of the sleep paper: counts, then row percentages, then precision, sensitivity, F1 and accuracy per class
-CNN = """
-495 145   29  11  1  20   71 21  4  2  0  3   91 71 80 93
- 25 211   43   0  0  62    7 62 13  0  0 18   43 62 51 89
-  4  51 1313 104 17  68    0  3 84  7  1  4   91 84 88 90
-  0   2   11 164 64   0    0  1  5 68 27  0   49 68 57 93
-  0   0    0  54 91   0    0  0  0 37 63  0   53 63 57 96
- 17  80   46   0  0 591    2 11  6  0  0 81   80 81 80 92
-"""
-RNN = """
-578  39   26   7  1  43   83  6  4  1  0  6   89 83 86 95
- 38 107   64   0  0 132   11 31 19  0  0 39   55 31 40 91
-  8  13 1314 102 28  92    1  1 84  7  2  6   90 84 87 89
-  3   0   18 125 95   0    1  0  7 52 39  0   43 52 47 92
-  0   0    1  60 84   0    0  0  1 41 58  0   40 58 48 95
- 19  36   43   0  0 636    3  5  6  0  0 87   70 87 78 90
-"""
-MERGE = np.eye(6, dtype=int)[[0, 1, 2, 3, 5]] + np.eye(6, dtype=int)[[4, 4, 4, 4, 4]] * [[0], [0], [0], [1], [0]]
-
-
-def table(text: str) -> np.ndarray:
-    return np.array([line.split() for line in text.strip().splitlines()], int)
-
-
-@pytest.mark.parametrize(
-    ("text", "six", "five"),
-    [(CNN, (0.7704, 0.694, 0.688), (0.802, 0.734, 0.764)), (RNN, (0.7662, 0.685, 0.642), (0.808, 0.739, 0.746))],
+from eegjax.evaluate.classification import (
+    balanced_one_vs_all,
+    confusion_matrix,
+    log_loss,
+    mean_of_defined,
+    per_class,
+    summary,
 )
-def test_paper_table(text, six, five):
-    """Every derived number of the paper's table follows from its counts, and so do the field's three."""
-    confusion = table(text)[:, :6]
-    classes = per_class(confusion)
-    assert np.array_equal(np.round(100 * confusion / classes[["support"]].to_numpy()), table(text)[:, 6:12])
-    assert np.array_equal(np.round(100 * classes.drop(columns="support")), table(text)[:, 12:])
-    for counts, (accuracy, kappa, macro_f1) in ((confusion, six), (MERGE @ confusion @ MERGE.T, five)):
-        numbers = summary(counts)
-        assert numbers["accuracy"] == pytest.approx(accuracy, abs=6e-5 if counts is confusion else 5e-4)
-        assert numbers["kappa"] == pytest.approx(kappa, abs=5e-4)
-        assert numbers["macro_f1"] == pytest.approx(macro_f1, abs=5e-4)
-
-
-def test_paper_accuracy_is_one_vs_rest():
-    """The paper's accuracy of 92.3 % (CNN) and 92.2 % (RNN) is the mean one-vs-rest accuracy."""
-    assert [round(100 * summary(table(text)[:, :6])["mean_one_vs_rest_accuracy"], 1) for text in (CNN, RNN)] == [
-        92.3,
-        92.2,
-    ]
 
 
 @settings(deadline=None, max_examples=60)
@@ -72,6 +31,9 @@ def test_matches_sklearn(data):
     numbers = summary(confusion)
     assert numbers["accuracy"] == pytest.approx(metrics.accuracy_score(target, predicted))
     assert numbers["macro_f1"] == pytest.approx(metrics.f1_score(target, predicted, average="macro"))
+    called = np.unique(predicted)
+    precision = metrics.precision_score(target, predicted, labels=called, average="macro")
+    assert numbers["macro_precision"] == pytest.approx(precision)
     present = np.unique(target)
     recall = metrics.recall_score(target, predicted, labels=present, average="macro", zero_division=0)
     assert numbers["balanced_accuracy"] == pytest.approx(recall)
@@ -88,8 +50,45 @@ def test_matches_sklearn(data):
     np.testing.assert_allclose(classes["one_vs_rest_accuracy"], rest)
 
 
+@settings(deadline=None, max_examples=40)
+@given(st.data())
+def test_balanced_is_sklearn_with_weights(data):
+    """Balancing is weighting: half of all weight on the class, the other half in equal parts on the others."""
+    n_classes = data.draw(st.integers(2, 5))
+    codes = st.integers(0, n_classes - 1)
+    pairs = data.draw(st.lists(st.tuples(codes, codes), min_size=1, max_size=30))
+    target, predicted = np.array(pairs).T
+    scores = balanced_one_vs_all(confusion_matrix(target, predicted, n_classes))
+    present, support = np.unique(target, return_counts=True)
+    for number in range(n_classes):
+        found = [values[number] for values in scores.values()]
+        if number not in present or len(present) == 1:
+            assert np.isnan([scores[name][number] for name in ("precision", "f1", "accuracy")]).all()
+            continue
+        weights = 1 / support[np.searchsorted(present, target)] / np.where(target == number, 1, len(present) - 1)
+        binary = (target == number, predicted == number)
+        expected = metrics.precision_recall_fscore_support(
+            *binary, average="binary", sample_weight=weights, zero_division=np.nan
+        )
+        accuracy = metrics.accuracy_score(*binary, sample_weight=weights)
+        np.testing.assert_allclose(found, [*expected[:3], accuracy], atol=1e-12)
+
+
+def test_balanced_and_summary_take_many_matrices():
+    counts = np.random.default_rng(0).integers(0, 9, (2, 3, 4, 4))
+    many = balanced_one_vs_all(counts)
+    for name, values in many.items():
+        assert values.shape == (2, 3, 4)
+        assert np.array_equal(values[1, 2], balanced_one_vs_all(counts[1, 2])[name])
+        assert mean_of_defined(values)[1, 2] == pytest.approx(values[1, 2].mean())
+    for name, values in summary(counts).items():
+        assert values[1, 2] == pytest.approx(float(summary(counts[1, 2])[name]))
+
+
 def test_nothing_counted_is_undefined():
-    assert all(np.isnan(number) for number in summary(np.zeros((3, 3), int)).values())
+    nothing = np.zeros((3, 3), int)
+    assert all(np.isnan(number) for number in summary(nothing).values())
+    assert np.isnan(list(balanced_one_vs_all(nothing).values())).all()
 
 
 @pytest.mark.parametrize(("target", "predicted"), [([0, 3], [0, 0]), ([0, 0], [-1, 0]), ([0, 1], [0])])

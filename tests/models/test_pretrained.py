@@ -15,7 +15,7 @@ from safetensors.numpy import save_file
 
 from eegjax.data.weight_file import read_weights
 from eegjax.errors import UserError
-from eegjax.models.pretrained import load_vgg16
+from eegjax.models.pretrained import IMAGENET_MEAN, IMAGENET_STD, load_vgg16
 from eegjax.models.vgg import VGG16, VGG16Features
 from eegjax.models.vgg_conv_lstm import VGG16ConvLSTM
 
@@ -144,6 +144,21 @@ def test_the_recurrent_network_takes_the_features_alone(caplog):
     assert caplog.messages == ["a.pth: the features are loaded; all after them is newly initialised"] * 2
 
 
+def test_features_alone_can_be_given_and_asked_for(caplog):
+    """Neither needs the file's last layers; what isn't there isn't called new."""
+    features = {name: array for name, array in zeros(SHAPES).items() if name.startswith("features")}
+    params = params_of(VGG16(1000), 1, 224, 224, 3)
+    alone = {"features": params["features"]}
+    for state in (features, zeros(SHAPES)):
+        loaded = load_vgg16(alone, state, "a.pth")
+        assert same_shapes(alone, loaded)
+        assert not new_layers(loaded)
+    assert caplog.messages == []
+    for state in (features, zeros(SHAPES)):
+        assert new_layers(load_vgg16(params, state, "a.pth", features_only=True)) == {"fc6", "fc7", "head"}
+    assert caplog.messages == ["a.pth: the features are loaded; all after them is newly initialised"] * 2
+
+
 def test_another_number_of_classes_has_a_new_head(caplog):
     loaded = load_vgg16(params_of(VGG16(5), 1, 224, 224, 3), zeros(SHAPES), "a.pth")
     assert new_layers(loaded) == {"head"}
@@ -184,6 +199,31 @@ def test_gray_is_the_same_as_gray_in_three_colours():
     largest = np.abs(outputs[0]).max()
     assert largest > 0.1
     np.testing.assert_allclose(outputs[0], outputs[1], rtol=0, atol=1e-4 * largest)
+
+
+def test_published_means_and_deviations():
+    """torchvision's documentation of its ImageNet weights."""
+    assert [f"{value:.3f}" for value in IMAGENET_MEAN] == ["0.485", "0.456", "0.406"]
+    assert [f"{value:.3f}" for value in IMAGENET_STD] == ["0.229", "0.224", "0.225"]
+    assert IMAGENET_MEAN.dtype == IMAGENET_STD.dtype == np.float32
+
+
+def test_raw_images_have_the_effect_of_scaled_ones(golden):
+    """0..255 by `raw` weights and rgb / 255 / (.229, .224, .225) by torchvision's own: the same pool5."""
+    rule, _ = golden
+    state = {name: rule.tensor(name, shape) for name, shape in SHAPES.items() if name.startswith("features")}
+    params, gray = ({"features": params_of(VGG16Features(), 1, 32, 32, n)} for n in (3, 1))
+    images = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 3)).astype(np.float32)
+    scaled = images / 255 / np.array([0.229, 0.224, 0.225], np.float32)
+    apply = jax.jit(VGG16Features().apply)
+    raw, plain = (load_vgg16(params, state, "a.pth", raw=raw)["features"] for raw in (True, False))
+    assert same_shapes(params["features"], raw)
+    assert {leaf.dtype.name for leaf in jax.tree.leaves(raw)} == {"float32"}
+    found, expected = apply({"params": raw}, images), apply({"params": plain}, scaled)
+    assert np.abs(expected).max() > 0.1
+    assert distance(found, expected) < 1e-5
+    kernel = load_vgg16(gray, state, "a.pth", raw=True)["features"]["conv1_1"]["kernel"]
+    np.testing.assert_allclose(kernel, raw["conv1_1"]["kernel"].sum(2, keepdims=True), rtol=1e-5, atol=1e-8)
 
 
 def changed(without: str = "", **changes: tuple[int, ...]) -> dict[str, np.ndarray]:

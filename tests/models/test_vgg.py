@@ -40,6 +40,8 @@ def test_published_parameter_counts():
     assert sum(recurrent.values()) == 117_627_718
     assert recurrent["conv_lstm"] == 102_762_496
     assert recurrent["head"] == 25_088 * 6 + 6
+    stacked = count(VGG16ConvLSTM(6, n_cells=2), 1, 2, 224, 224, 3)
+    assert stacked == {**recurrent, "conv_lstm_2": 102_762_496}
 
 
 @cache
@@ -110,6 +112,24 @@ def test_one_step_needs_no_sequence_axis():
     np.testing.assert_allclose(apply(variables, images)[:, 0], first, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
+@pytest.mark.parametrize("kind", [VGG16, VGG16ConvLSTM])
+def test_kept_maps_give_the_whole_networks_logits(kind, dtype):
+    """Bit for bit, by the whole network's other parameters; the maps are kept in float32."""
+    _, variables, apply = network(kind, dtype=dtype)
+    images = pictures(2, 3)
+    features = {"params": variables["params"]["features"]}
+    maps = jax.jit(VGG16Features(WIDTH, dtype=dtype).apply)(features, images.reshape(6, 32, 32, 1))
+    maps = np.asarray(maps, np.float32).reshape(2, 3, 1, 1, 32)
+    assert maps.std() > 0.1
+    module = kind(6, WIDTH, dtype=dtype, on_maps=True)
+    rest = {name: tree for name, tree in variables["params"].items() if name != "features"}
+    logits = jax.jit(module.apply)({"params": rest}, maps)
+    assert np.array_equal(logits, apply(variables, images))
+    made = jax.eval_shape(module.init, jax.random.key(0), maps)["params"]
+    assert jax.tree.map(lambda leaf: leaf.shape, made) == jax.tree.map(lambda leaf: leaf.shape, rest)
+
+
 @pytest.mark.parametrize("shape", [(31, 64), (64, 16)])
 def test_images_below_32_pixels_are_an_error(shape):
     with pytest.raises(ValueError, match=rf"\({shape[0]}, {shape[1]}\) is below 32 x 32"):
@@ -160,6 +180,28 @@ def test_the_first_step_forgets_nothing_since_there_is_nothing():
     after = apply({"params": {"gates": {**weights, "bias": forgetting}}}, inputs)
     assert np.array_equal(before[:, 0], after[:, 0])
     assert np.abs(before[:, 1] - after[:, 1]).max() > 1e-3
+
+
+def test_stacked_cells_are_one_after_another_with_dropout_after_each():
+    module, variables, apply = made(VGG16ConvLSTM(6, WIDTH, on_maps=True, n_cells=2), 2)
+    params, maps = variables["params"], pictures(2, 3, size=2)
+    hidden = maps
+    for name in ("conv_lstm", "conv_lstm_2"):
+        hidden = np.array([numpy_conv_lstm(params[name]["gates"], one) for one in hidden])
+    expected = hidden.reshape(2, 3, -1) @ params["head"]["kernel"] + params["head"]["bias"]
+    np.testing.assert_allclose(apply(variables, maps), expected, rtol=1e-4, atol=1e-5)
+
+    _, captured = module.apply(
+        variables,
+        maps,
+        train=True,
+        rngs={"dropout": jax.random.key(0)},
+        capture_intermediates=lambda part, _: isinstance(part, nn.Dropout),
+        mutable=["intermediates"],
+    )
+    dropped = [float(np.mean(leaf == 0)) for leaf in jax.tree.leaves(captured)]
+    assert len(dropped) == 2
+    assert all(0.4 < share < 0.6 for share in dropped)
 
 
 @pytest.mark.parametrize("changed", [0, 1, 2])

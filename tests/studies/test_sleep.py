@@ -196,7 +196,8 @@ def test_gray_images_of_even_levels_have_mean_0_and_deviation_1(config, even: Da
 
 
 def test_jet_images_are_colours_from_blue_to_red(config, even: Dataset) -> None:
-    found = images(with_fields(config, data__context_epochs=0, inputs__colour="jet"), even, np.arange(255))
+    raw = with_fields(config, data__context_epochs=0, inputs__colour="jet", inputs__scale="raw")
+    found = images(raw, even, np.arange(255))
     assert found.shape == (255, 32, 32, 3)
     assert 0 <= found.min() < found.max() <= 255.001
     middle = found[:, 16, 16] / 255
@@ -294,7 +295,7 @@ def test_the_examples_are_the_scored_epochs_around_sleep(prepared) -> None:
 
 def test_an_epochs_eeg_is_that_of_the_file(prepared) -> None:
     dataset, folder = prepared
-    epochs = sleep._epochs_uv(dataset)
+    epochs = sleep.epochs_uv(dataset)
     assert epochs.shape == (len(dataset.index), 3000)
     for recording, part in dataset.index.groupby("recording"):
         raw = mne.io.read_raw_edf(folder / f"{recording}E0-PSG.edf", verbose="error")

@@ -8,7 +8,7 @@ import tiny_study as tiny
 from ml_collections import ConfigDict
 
 from eegjax.errors import UserError
-from eegjax.train.optimizer import label_parameters, make_optimizer, make_schedule
+from eegjax.train.optimizer import FROZEN, label_parameters, make_optimizer, make_schedule
 
 BODY = {"pattern": "^body/", "rate": 1.0, "decay": 1.0, "frozen": False}
 HEAD = {"pattern": "^head/", "rate": 1.0, "decay": 1.0, "frozen": False}
@@ -43,10 +43,10 @@ def gradients(n_steps):
     ]
 
 
-def steps(train, grads, total_steps=10):
+def steps(train, grads, total_steps=10, frozen=""):
     """The parameters after each gradient."""
     params = jax.tree.map(jnp.asarray, parameters())
-    tx = make_optimizer(train, params, total_steps, 5)
+    tx = make_optimizer(train, params, total_steps, 5, frozen)
     state, seen = tx.init(params), []
     for grad in grads:
         updates, state = tx.update(grad, state, params)
@@ -106,6 +106,41 @@ def test_frozen_group_keeps_every_bit_and_slow_group_moves_a_tenth():
         np.testing.assert_allclose(moved, 0.1 * fully, rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.parametrize(
+    ("groups", "frozen"),
+    [
+        ({"body": {**BODY, "frozen": True}, "head": HEAD}, ""),
+        ({"all": {**BODY, "pattern": "."}}, "^body/"),
+        ({"body": BODY, "head": HEAD}, "^body/"),
+        ({"head": HEAD}, "^body/"),
+    ],
+)
+def test_frozen_gradients_do_not_count_in_the_clipped_norm(groups, frozen):
+    """Gradients of the frozen part are a thousand times larger; what moves is clipped by its own norm."""
+    grads = [{**grad, "body": jax.tree.map(lambda g: 1000 * g, grad["body"])} for grad in gradients(3)]
+    before = parameters()
+    found = steps(settings(groups, weight_decay=0.2, clip_norm=0.5), grads, frozen=frozen)[-1]
+    tiny.assert_close(found["body"], before["body"], 0)
+    head, momentum = before["head"], jax.tree.map(np.zeros_like, before["head"])
+    for grad in grads:
+        norm = np.sqrt(sum((leaf**2).sum() for leaf in grad["head"].values()))
+        assert norm > 0.5
+        momentum = {name: 0.9 * momentum[name] + grad["head"][name] * 0.5 / norm for name in head}
+        head = {name: head[name] - 0.1 * (momentum[name] + 0.2 * head[name] * (name == "kernel")) for name in head}
+    tiny.assert_close(found["head"], head, 1e-5)
+
+
+def test_frozen_parameters_are_in_no_group():
+    """Not in two either; a group may be frozen whole, but a pattern that finds nothing is a slip."""
+    groups = ConfigDict({"all": {**BODY, "pattern": "."}, "kernels": {**BODY, "pattern": "kernel"}})
+    labels = label_parameters(groups, parameters(), "kernel$")
+    assert labels == {part: {"kernel": FROZEN, "bias": "all"} for part in ("body", "head")}
+    for frozen, words in (("^neck/", "no parameter is found by '^neck/'; the parameters are"), ("(", "is '(': no reg")):
+        with pytest.raises(UserError) as error:
+            label_parameters(groups, parameters(), frozen)
+        assert words in str(error.value)
+
+
 def test_decay_is_the_group_s_and_on_kernels_only():
     """Without gradients what is left is p (1 - rate * decay) per step."""
     nothing = [jax.tree.map(np.zeros_like, parameters())] * 2
@@ -160,6 +195,8 @@ def one_cycle(t):
         ("constant", 10, lambda t: 0.1 * min(t / 10, 1)),
         ("cosine", 10, cosine),
         ("exponential", 0, lambda t: 0.1 * 0.9 ** (t // 20)),
+        ("exponential", 10, lambda t: 0.1 * min(t / 10, 1) * 0.9 ** (t // 20)),
+        ("exponential", 30, lambda t: 0.1 * (t / 30 if t < 30 else 0.9 ** (t // 20))),
         ("one_cycle", 10, one_cycle),
     ],
 )
@@ -167,7 +204,7 @@ def test_schedules_follow_their_closed_forms(schedule, warmup_steps, expected):
     """100 steps in epochs of 20."""
     train = settings(schedule=schedule, warmup_steps=warmup_steps, decay_per_epoch=0.9)
     found = make_schedule(train, 100, 20)
-    for t in (0, 1, 5, 9, 10, 11, 19, 20, 55, 99):
+    for t in (0, 1, 5, 9, 10, 11, 19, 20, 29, 30, 31, 39, 40, 55, 99):
         assert float(found(t)) == pytest.approx(expected(t), rel=1e-4, abs=1e-7), t
 
 

@@ -62,6 +62,18 @@ def test_accumulation_equals_one_batch(n_padded):
     tiny.assert_close(pieces.step(whole.state, batch), whole.step(whole.state, batch), 1e-6)
 
 
+def test_a_piece_of_padding_alone_leaves_no_trace():
+    """Its batch statistics would be 0 / 0: neither the step nor the running statistics may see them."""
+    whole, pieces = (tiny.make_member(**PLAIN, model__dropout=0.0, train__accumulate_steps=n) for n in (1, 2))
+    batch = whole.batch([3, -1, -1, -1])  # the second piece is rows 1 and 3
+    state, metrics = pieces.step(pieces.state, batch)
+    assert int(state.bad_total) == 0
+    expected = whole.step(whole.state, batch)
+    tiny.assert_close((state, metrics), expected, 1e-6)
+    moved = jax.tree.map(lambda a, b: np.abs(a - b).max(), state.model_state, pieces.state.model_state)
+    assert min(jax.tree.leaves(moved)) > 1e-3
+
+
 def test_steps_draw_their_own_random_numbers(member):
     """Dropout and gain depend on the step and the member's key, and on nothing else."""
     batch = member.batch(ROWS)

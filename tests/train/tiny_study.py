@@ -138,6 +138,7 @@ def get_config(**overrides: Any) -> ConfigDict:
     config.splits = ConfigDict({"n_validation_subjects": 0})
     config.inputs = ConfigDict({"gain": 0.2})
     config.model = ConfigDict({"name": "tiny", "beside": (), "dropout": 0.2, "batch_norm": True})
+    config.test = ConfigDict({"dropout": False, "whole_batches": False})
     config.train = ConfigDict(
         {
             "optimizer": "adam",

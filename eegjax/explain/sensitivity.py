@@ -1,0 +1,61 @@
+"""Sensitivity maps: which pixels of an image the loss depends on, on average over the epochs of a class.
+
+Equation 3 of the sleep paper (after Vilamala, Madsen & Hansen, 2017), for pixel j of the images x_n with targets t_n:
+
+    s_j = 1/N Σ_n |∂L(f(x), t) / ∂x_j| at x = x_n, t = t_n
+"""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+
+
+def gradients(loss: Callable[[jax.Array], jax.Array], images: jax.Array) -> jax.Array:
+    """|∂L_n/∂x_n|: how each epoch's own loss depends on its own image.
+
+    In a sequence the later epochs' losses depend on an image too; that isn't counted.
+
+    Args:
+        loss: images -> the losses of the same examples, [batch] or, of sequences, [batch, n_steps] float; no example
+            of the batch may depend on another one (so no batch statistics: the network as it predicts).
+        images: [batch, *image] or [batch, n_steps, *image] float. What pads a sequence must be finite, since a number
+            that isn't would reach the epochs before it as 0 times NaN.
+
+    Returns:
+        The shape and dtype of `images`, at least 0; unit: that of the loss per unit of a pixel.
+    """
+    losses, pull = jax.vjp(loss, images)
+    if losses.ndim == 1:
+        return jnp.abs(pull(jnp.ones_like(losses))[0])
+    # A Python loop: the gradient of a convolution inside lax.scan is many times slower on a CPU.
+    own = [pull(jnp.zeros_like(losses).at[:, step].set(1))[0][:, step] for step in range(losses.shape[1])]
+    return jnp.abs(jnp.stack(own, 1))
+
+
+def accumulate(
+    total: jax.Array, count: jax.Array, gradients: jax.Array, labels: jax.Array, mask: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    """Add a batch to the sums per class; both begin as zeros.
+
+    Args:
+        total: [n_classes, *image] float32, the sums so far.
+        count: [n_classes] int32, the epochs in them.
+        gradients: [..., *image] float32, from `gradients`.
+        labels: [...] int, the class of each epoch; one outside 0..n_classes - 1 belongs to none.
+        mask: [...] bool, False for padding, which may hold anything, even what is not a number.
+
+    Returns:
+        The new total and count.
+    """
+    image = total.shape[1:]
+    member = mask.ravel() & (labels.ravel() == jnp.arange(len(total), dtype=labels.dtype)[:, None])  # [n_classes, n]
+    # Selected and summed: a matrix product would be rounded on accelerators, and spread one NaN to all classes.
+    chosen = jnp.where(member.reshape(*member.shape, *[1] * len(image)), gradients.reshape(-1, *image), 0)
+    return total + jnp.sum(chosen, 1), count + jnp.sum(member, 1, dtype=count.dtype)
+
+
+def class_means(total: jax.Array, count: jax.Array) -> jax.Array:
+    """The sensitivity map of each class, [n_classes, *image] float32; zeros where `count` is 0."""
+    n = jnp.maximum(count, 1).astype(total.dtype)
+    return total / n.reshape(-1, *[1] * (total.ndim - 1))

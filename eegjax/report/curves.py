@@ -1,0 +1,96 @@
+"""Curves: how far a network's confidence can be trusted, and how it was trained."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from eegjax.report.figures import BLACK, BLUE, VERMILION, _save
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.axes import Axes
+
+MODEL_COLOURS = (BLUE, VERMILION, "#009e73", "#cc79a7", "#e69f00", "#56b4e9")  # Okabe & Ito
+Bins = tuple[np.ndarray, np.ndarray, np.ndarray]  # mean confidence, share right, count
+SMOOTHED = 10  # a training curve is smoothed over the tenth part of its logged steps
+
+
+def draw_calibration(path: str | Path, models: Mapping[str, Bins], simulated: bool = False) -> None:
+    """Draw how often each model is right against how sure it says it is, and below how many epochs that rests on.
+
+    Args:
+        path: the PNG to write.
+        models: title to (mean confidence [n_bins] in 0..1, share right [n_bins] in 0..1, count [n_bins] int) of bins
+            of confidence; bins without epochs are left out.
+        simulated: stamp the figure as made from simulated data.
+    """
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(5.6, 6.8), layout="constrained")
+    curve, bars = figure.subplots(2, 1, sharex=True, height_ratios=(3.4, 1))
+    curve.plot([0, 1], [0, 1], color=BLACK, linewidth=0.8, linestyle="--", label="perfectly calibrated")
+    width = 0.014
+    for number, (title, bins) in enumerate(models.items()):
+        confidence, right, count = (np.asarray(values, float) for values in bins)
+        some, colour = count > 0, MODEL_COLOURS[number % len(MODEL_COLOURS)]
+        share = count / max(count.sum(), 1)
+        curve.plot(confidence[some], right[some], color=colour, linewidth=1.2, label=title)
+        curve.scatter(confidence[some], right[some], 12 + 300 * share[some], color=colour, alpha=0.8, linewidth=0)
+        shift = width * (number - (len(models) - 1) / 2)  # side by side, where two models are equally sure
+        bars.bar(confidence[some] + shift, 100 * share[some], width, color=colour)
+    curve.set(xlim=(0, 1.02), ylim=(0, 1.02), ylabel="share of epochs scored right")
+    curve.legend(frameon=False, fontsize=9, loc="upper left")
+    bars.set(xlabel="the model's probability of its answer", ylabel="epochs (%)")
+    _tidy(curve, bars)
+    _save(figure, path, simulated)
+
+
+def draw_losses(path: str | Path, frame: "pd.DataFrame", simulated: bool = False) -> None:
+    """Draw loss and accuracy against the step, a column per model: every member thin, their mean over it.
+
+    Args:
+        path: the PNG to write.
+        frame: rows of `metrics.jsonl`: model (a title), fold, seed, step, loss and accuracy (of one batch), and
+            validation_loss and validation_accuracy where there is a validation part.
+        simulated: stamp the figure as made from simulated data.
+    """
+    from matplotlib.figure import Figure
+
+    titles = list(frame["model"].unique())
+    figure = Figure(figsize=(1 + 4.4 * len(titles), 5.6), layout="constrained")
+    axes = figure.subplots(2, len(titles), squeeze=False, sharex="col", sharey="row")
+    for column, title in zip(axes.T, titles, strict=True):
+        rows = frame[frame["model"] == title]
+        for axis, metric in zip(column, ("loss", "accuracy"), strict=True):
+            _draw_metric(axis, rows, metric, "training", BLUE)
+            _draw_metric(axis, rows, f"validation_{metric}", "validation", VERMILION)
+        column[0].set_title(title, fontsize=11, fontweight="bold")
+        column[1].set_xlabel("step")
+        column[0].legend(frameon=False, fontsize=9)
+    axes[0, 0].set(ylabel="loss", ylim=(0, None))
+    axes[1, 0].set(ylabel="accuracy", ylim=(0, 1))
+    _tidy(*axes.ravel())
+    _save(figure, path, simulated)
+
+
+def _draw_metric(axis: "Axes", rows: "pd.DataFrame", metric: str, label: str, colour: str) -> None:
+    """One line per member, and their mean: of training over a few steps too, since each value is of one batch."""
+    if metric not in rows or rows[metric].isna().all():
+        return
+    members = rows.dropna(subset=metric).pivot_table(metric, "step", ["fold", "seed"])
+    training = label == "training"
+    if training or members.shape[1] > 1:
+        axis.plot(members.index, members, color=colour, linewidth=0.6, alpha=0.3)
+    mean = members.mean(axis=1)
+    if training:
+        mean = mean.rolling(max(1, len(mean) // SMOOTHED), center=True, min_periods=1).mean()
+    axis.plot(mean.index, mean, color=colour, linewidth=1.6, marker=None if training else "o", ms=4, label=label)
+
+
+def _tidy(*axes: "Axes") -> None:
+    for axis in axes:
+        axis.grid(color="#e5e5e5", linewidth=0.6)
+        axis.set_axisbelow(True)
+        axis.spines[["top", "right"]].set_visible(False)

@@ -1,0 +1,36 @@
+"""Public datasets by name: fetched, and prepared for their study."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from ml_collections import ConfigDict
+
+from eegjax.data.sleep_edf_files import fetch_sleep_edf
+from eegjax.studies.study import Study
+
+FETCH: dict[str, Callable[[Path, int], list[Path]]] = {"sleep_edf": fetch_sleep_edf}
+
+
+def prepare(config: ConfigDict, study: Study, name: str, download: bool) -> str:
+    """Fetch a dataset into `config.data.root` if asked to, and prepare it; both go on where they stopped.
+
+    Args:
+        config: of its study.
+        study: the study.
+        name: of the dataset.
+        download: fetch what is missing first.
+
+    Returns:
+        What to print.
+
+    Raises:
+        UserError: anything that goes wrong on the way; what was done stays.
+    """
+    if download:
+        FETCH[name](Path(config.data.root), config.run.workers)
+    dataset = study.prepare(config)
+    return (
+        f"{name}: {len(dataset.card['recordings'])} recordings, {len(dataset.index)} examples, prepared in "
+        f"{dataset.folder}\nNow: python launch/main.py --config=configs/{config.study}.py:{config.protocol} "
+        f"--config.data.root={config.data.root}"
+    )

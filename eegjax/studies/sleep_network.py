@@ -1,0 +1,255 @@
+"""The sleep study's networks: what they see, what they learn from, what is made of their answers."""
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pandas as pd
+from ml_collections import ConfigDict
+
+from eegjax.data.dataset import Dataset
+from eegjax.data.feed import Batch, gather, in_order
+from eegjax.data.splits import Fold
+from eegjax.data.weight_file import read_weights
+from eegjax.errors import UserError, did_you_mean, note
+from eegjax.evaluate.transitions import correct_prior, count_transitions, smooth, transition_probabilities
+from eegjax.models.lstm import RawLSTM
+from eegjax.models.pretrained import IMAGENET_MEAN, IMAGENET_STD, load_vgg16
+from eegjax.models.vgg import VGG16, VGG16Features
+from eegjax.models.vgg_conv_lstm import VGG16ConvLSTM
+from eegjax.signal import image as images
+from eegjax.studies.sleep_data import ON_SIGNAL, classes, epochs_uv, labels, n_frames, n_samples, positions, source
+from eegjax.train.losses import cross_entropy
+
+MODELS = ("vgg16", "vgg16_conv_lstm", "lstm")
+DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
+TRAINABLE = ("all", "fc", "head")
+LARGEST_Z = 20.0  # of the raw signal: beyond it is an artefact, and a network that saw it would learn from that
+
+
+def fit(config: ConfigDict, dataset: Dataset, fold: Fold) -> dict[str, np.ndarray]:
+    """What is learnt from the training part alone.
+
+    Returns:
+        class_weights [n_classes]: inverse to the class's share, their mean over examples 1, or ones.
+        prior, trained_prior [n_classes]: the classes' shares, and those that balancing made of them.
+        transitions [n_classes, n_classes]: probabilities of the next epoch's class, counted on the training nights.
+        eeg_uv: the signal's scale, for networks that read it. mean_image: what is subtracted from images, if asked for.
+
+    Raises:
+        UserError: a class is missing there and the classes are to be balanced by drawing.
+    """
+    targets = labels(config, dataset.index)
+    counts = np.bincount(targets[fold.train], minlength=len(classes(config)))
+    _check_present(config, fold, counts)
+    weights = np.ones(len(counts))
+    if config.train.class_weights:
+        weights = counts.sum() / (np.maximum(counts, 1) * (counts > 0).sum())
+    shares = (counts + 1) / (counts + 1).sum()  # Laplace's rule: a class that wasn't seen is rare, not impossible
+    drawn = weights * (shares if config.train.balance == "none" else 1)
+    index = dataset.index.iloc[fold.train]
+    moves = count_transitions(targets[fold.train], index["recording"].to_numpy(), positions(index), len(counts))
+    stats = {
+        "class_weights": weights,
+        "prior": shares,
+        "trained_prior": drawn / drawn.sum(),
+        "transitions": transition_probabilities(moves),
+    }
+    if config.model.name in ON_SIGNAL:
+        some = fold.train[:: max(1, len(fold.train) // 1000)]
+        stats["eeg_uv"] = np.median(np.abs(epochs_uv(dataset, some))) / 0.6745  # robust: a Gaussian's deviation
+    elif config.inputs.subtract_mean:
+        stats["mean_image"] = _mean_image(config, dataset, fold)
+    return {name: np.asarray(value, np.float32) for name, value in stats.items()}
+
+
+def _check_present(config: ConfigDict, fold: Fold, counts: np.ndarray) -> None:
+    absent = [name for name, count in zip(classes(config), counts, strict=True) if not count]
+    if absent and config.train.balance != "none":
+        raise UserError(
+            f"fold {fold.name}: no training epoch of stage {', '.join(absent)}, so config.train.balance="
+            f"'{config.train.balance}' can't draw it; choose 'none' (with class_weights) or config.data.n_classes=5"
+        )
+    if absent:
+        note(f"fold {fold.name}: no training epoch of stage {', '.join(absent)}: it can't be learnt in this fold")
+
+
+def _mean_image(config: ConfigDict, dataset: Dataset, fold: Fold) -> np.ndarray:
+    """[size, size, n_channels]: the mean of the training part's images, as the network sees them."""
+    reader, total = source(config, dataset), np.zeros(())
+    summed = jax.jit(lambda batch: jnp.where(batch["mask"][:, None, None, None], images_of(config, batch), 0).sum(0))
+    for rows, mask in in_order(fold.train, 64):
+        total = total + np.asarray(summed(gather(np, reader, rows, mask)), np.float64)
+    return total / len(fold.train)
+
+
+def model(config: ConfigDict, dataset: Dataset) -> nn.Module:
+    """The network named in the configuration, whole.
+
+    Raises:
+        UserError: no such network, weights that aren't said, or settings that exclude one another.
+    """
+    name, settings = config.model.name, config.model
+    if name not in MODELS:
+        raise UserError(f"config.model.name is '{name}'; there are {', '.join(MODELS)}.{did_you_mean(name, MODELS)}")
+    if config.train.precision not in DTYPES:
+        raise UserError(f"config.train.precision is '{config.train.precision}'; there are {', '.join(DTYPES)}")
+    if not settings.weights:
+        raise UserError(
+            "config.model.weights is not set: give --config.model.weights=FILE, the state dict of "
+            "torchvision.models.vgg16 (.pth or .safetensors; torchvision's own file is vgg16-397923af.pth), or ask for "
+            "random initial weights by --config.model.weights=none"
+        )
+    if name in ON_SIGNAL and settings.weights != "none":
+        raise UserError(
+            f"config.model.weights is '{settings.weights}', but '{name}' sees no images: VGG16's weights are not for "
+            "it; give --config.model.weights=none"
+        )
+    if settings.batch_norm and (backbone(config) or config.test.dropout):
+        field = "config.test.dropout=true" if config.test.dropout else f"config.model.trainable={trainable(config)}"
+        raise UserError(f"config.model.batch_norm is true, which excludes {field}: choose one of them")
+    common = {"n_outputs": len(classes(config)), "width": settings.width, "dropout": settings.dropout}
+    common |= {"dtype": DTYPES[config.train.precision]}
+    if name == "lstm":
+        return RawLSTM(**common, n_cells=settings.n_cells)
+    if name == "vgg16":
+        return VGG16(**common, batch_norm=settings.batch_norm)
+    return VGG16ConvLSTM(**common, batch_norm=settings.batch_norm, n_cells=settings.n_cells)
+
+
+def trainable(config: ConfigDict) -> str:
+    """`all`, `fc` or `head`; where it isn't said: `fc` with a file of weights, `all` without.
+
+    Raises:
+        UserError: another word, or a part to be frozen at random weights.
+    """
+    given = config.model.trainable
+    if not given:
+        return "all" if config.model.weights == "none" else "fc"
+    if given not in TRAINABLE:
+        raise UserError(
+            f"config.model.trainable is '{given}'; there are {', '.join(TRAINABLE)}.{did_you_mean(given, TRAINABLE)}"
+        )
+    if given != "all" and config.model.weights == "none":
+        raise UserError(
+            f"config.model.trainable is '{given}', but config.model.weights is 'none': what isn't trained would stay "
+            "random; give a file of weights, or --config.model.trainable=all"
+        )
+    return given
+
+
+def frozen(config: ConfigDict) -> str:
+    """The pattern of the parameters that are not trained, beside a frozen backbone's; the ConvLSTM is always new."""
+    return "^(fc6|fc7)/" if trainable(config) == "head" else ""
+
+
+def backbone(config: ConfigDict) -> nn.Module | None:
+    """What is frozen and comes first, so that its outputs can be kept: `features` of both VGG16s, unless all train.
+
+    Raises:
+        UserError: its inputs would differ from fold to fold.
+    """
+    if trainable(config) == "all" or config.model.name in ON_SIGNAL:
+        return None
+    if config.inputs.subtract_mean:
+        raise UserError(
+            "config.inputs.subtract_mean is true, which makes other images of each fold, but a frozen backbone's "
+            "features are computed once for all; choose config.model.trainable=all"
+        )
+    return VGG16Features(config.model.width, dtype=DTYPES[config.train.precision])
+
+
+def pretrained(config: ConfigDict, params: Any) -> Any:
+    """The parameters with those of `config.model.weights` in their places; nothing is read if that is `none`."""
+    if config.model.weights == "none":
+        return params
+    path, part = config.model.weights, trainable(config)
+    # The paper re-initialises the three last layers when it trains all.
+    raw = config.inputs.scale == "raw"
+    loaded = load_vgg16(params, read_weights(path), path, features_only=part == "all", raw=raw)
+    if part == "head" and "fc6" in params and loaded["fc6"] is params["fc6"]:
+        raise UserError(
+            f"config.model.trainable is 'head', but fc6 and fc7 of {path} are for images of 224 pixels and would stay "
+            f"random at config.inputs.size={config.inputs.size}; choose 224, or config.model.trainable=fc"
+        )
+    return loaded
+
+
+def inputs(config: ConfigDict) -> Callable[[Any, Batch, jax.Array | None, bool], Batch]:
+    """Frames of levels -> images [..., size, size, 1 or 3], or samples -> signal [..., n_times, 1]."""
+    for field, words in (("colour", ("gray", "jet")), ("scale", ("raw", "standard"))):
+        if config.inputs[field] not in words:
+            raise UserError(f"config.inputs.{field} is '{config.inputs[field]}'; there are {', '.join(words)}")
+
+    def make_image(stats: Any, batch: Batch, key: jax.Array | None, train: bool) -> Batch:
+        image = images_of(config, batch)
+        return {**batch, "inputs": image - stats["mean_image"] if config.inputs.subtract_mean else image}
+
+    def make_signal(stats: Any, batch: Batch, key: jax.Array | None, train: bool) -> Batch:
+        eeg = batch["eeg"][..., : n_samples(config), :] / stats["eeg_uv"]
+        return {**batch, "inputs": jnp.clip(eeg, -LARGEST_Z, LARGEST_Z)}
+
+    return make_signal if config.model.name in ON_SIGNAL else make_image
+
+
+def images_of(config: ConfigDict, batch: Batch) -> jax.Array:
+    """Cut at the epoch, coloured, resized, scaled."""
+    size, standard = config.inputs.size, config.inputs.scale == "standard"
+    picture = images.to_image(images.crop(batch["image"], batch["fraction"], n_frames(config)))
+    if config.inputs.colour == "jet":
+        picture = 255 * images.colour(jnp.round(picture[..., 0]), images.jet(255))
+        picture = images.resize(picture, size, size)
+        return (picture / 255 - IMAGENET_MEAN) / IMAGENET_STD if standard else picture
+    # Equalised levels are spread evenly over 0..254: their mean is 127 and their deviation 254 / sqrt(12).
+    picture = images.resize(picture, size, size)
+    return (picture - 127) / (254 / 12**0.5) if standard else picture
+
+
+def loss(config: ConfigDict) -> Callable[[Any, Any, Batch], tuple[jax.Array, dict[str, jax.Array]]]:
+    """Cross-entropy under the fold's class weights, and the accuracy."""
+
+    def per_example(stats: Any, logits: jax.Array, batch: Batch) -> tuple[jax.Array, dict[str, jax.Array]]:
+        label = batch["label"].astype(jnp.int32)
+        correct = (jnp.argmax(logits, -1) == label).astype(jnp.float32)
+        return cross_entropy(logits, label, stats["class_weights"]), {"accuracy": correct}
+
+    return per_example
+
+
+def predict(config: ConfigDict) -> Callable[[jax.Array], jax.Array]:
+    """Logits -> probabilities."""
+    return jax.nn.softmax
+
+
+def calibrate(config: ConfigDict, dataset: Dataset, folds: Sequence[Fold], predictions: pd.DataFrame) -> pd.DataFrame:
+    """The predictions, and beside them those after prior correction and after Viterbi smoothing, where asked for.
+
+    Both use nothing but the training part of each fold; the tested stages are never looked at. A model's corrected
+    answers are rows of `<model>_prior`, its smoothed ones of `<model>_viterbi`.
+    """
+    if not (config.test.prior_correction or config.test.viterbi):
+        return predictions
+    by_name = {fold.name: fit(config, dataset, fold) for fold in folds}
+    frames = [predictions]
+    for _, part in predictions.groupby(["model", "fold", "seed", "split"], sort=False):
+        frames += decoded(config, by_name[part["fold"].iloc[0]], part)
+    return pd.concat(frames, ignore_index=True)
+
+
+def decoded(config: ConfigDict, stats: Any, part: pd.DataFrame) -> Iterator[pd.DataFrame]:
+    """The rows of one member's predictions anew: corrected for the training's prior, and smoothed along the night."""
+    columns, name = [f"p_{one}" for one in classes(config)], part["model"].iloc[0]
+    probabilities = part[columns].to_numpy(float)
+    prior, trained = np.asarray(stats["prior"], float), np.asarray(stats["trained_prior"], float)
+    if config.test.prior_correction and not np.allclose(prior, trained):
+        corrected = correct_prior(probabilities, trained, prior)
+        yield part.assign(model=f"{name}_prior", **dict(zip(columns, corrected.T, strict=True)))
+    if config.test.viterbi:
+        path = smooth(
+            probabilities, trained, stats["transitions"], prior, part["recording"].to_numpy(), positions(part)
+        )
+        one_hot = np.eye(len(columns))[path]
+        yield part.assign(model=f"{name}_viterbi", **dict(zip(columns, one_hot.T, strict=True)))
