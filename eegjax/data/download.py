@@ -145,7 +145,7 @@ def _threads(items: Sequence[Item], workers: int, bar: Any) -> Iterator[queue.Si
                     stopped.set()
 
     # daemons: one that waits for a silent server doesn't hold up the exit
-    threads = [threading.Thread(target=work, daemon=True) for _ in range(workers)]
+    threads = [threading.Thread(target=work, daemon=True) for _ in range(max(1, workers))]
     try:
         for thread in threads:
             thread.start()

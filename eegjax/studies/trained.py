@@ -3,7 +3,6 @@
 import json
 import shlex
 from collections.abc import Callable, Iterator
-from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -31,12 +30,14 @@ class Trained(NamedTuple):
 
 def write(folder: Path, names: dict[str, Any], variables: Any, stats: Any) -> Path:
     """Keep a trained member."""
-    from safetensors.numpy import save_file
+    from safetensors.numpy import save
 
     tree = flatten_dict({"variables": variables, "stats": stats}, sep="/")
     arrays = {path: np.ascontiguousarray(leaf) for path, leaf in tree.items()}
-    save = partial(save_file, arrays, metadata={"names": json.dumps(names)})
-    return write_aside(folder / f"{names['model']}-{names['member']:03d}.safetensors", lambda aside: save(aside))
+    content = save(arrays, metadata={"names": json.dumps(names)})  # its own writer makes files only the owner can read
+    return write_aside(
+        folder / f"{names['model']}-{names['member']:03d}.safetensors", lambda aside: aside.write_bytes(content)
+    )
 
 
 def finished(folder: Path) -> ConfigDict:

@@ -46,7 +46,7 @@ def make_raw(data: np.ndarray, ch_names=CH_NAMES, sfreq=SFREQ, start=START, type
 
 
 def write_fif(path: Path, data: np.ndarray, *args, **kwargs) -> Path:
-    make_raw(data, *args, **kwargs).save(path, verbose="error")
+    make_raw(data, *args, **kwargs).save(path, overwrite=True, verbose="error")
     return path
 
 
@@ -225,12 +225,15 @@ def test_a_missing_channel_is_an_error_that_lists_them(tmp_path: Path, kind: str
     assert re.search(r"no channels named 'Fpx', expected one of: Fpz, Cz, EOG; name.*Did you mean 'Fpz'\?$", message)
     assert "no channels named 'Fpz-Oz'" in one_line(path, "Fpz-Oz")
     assert "no channels named 'C4'" in one_line(path, default="C4")
+    only = write(tmp_path, kind, ch_names=("EEG C4-M1",), **({"units": ["µV"]} if kind == "vhdr" else {}))
+    assert "no channels named 'Cz'" in one_line(only, "Cz")
 
 
 def test_several_channels_and_no_name_is_an_error(tmp_path: Path) -> None:
     assert "2 EEG channels, expected one of: C4-M1, C3-M2; name" in one_line(
         write(tmp_path, "edf", ch_names=("C4-M1", "C3-M2"))
     )
+    assert "2 EEG channels, expected" in one_line(write(tmp_path, "edf", ch_names=("", "C3-M2")))
     assert "2 channels named 'cz'" in one_line(write(tmp_path, "edf", ch_names=("Cz", "CZ")), "cz")
 
 
@@ -446,7 +449,7 @@ def test_gaps_in_a_fif_are_said(tmp_path: Path, caplog) -> None:
 
 
 def test_pauses_in_brainvision_are_said(tmp_path: Path, caplog) -> None:
-    markers = "Mk2=New Segment,,2001,1,0,20240131223905000000\nMk3=Stimulus,S  1,3001,1,0\n"
+    markers = "Mk2=New Segment,,1,1,0\nMk3=New Segment,,2001,1,0,20240131223905000000\nMk4=Stimulus,S  1,3001,1,0\n"
     assert read_eeg_channel(write(tmp_path, "vhdr", markers=markers), "Cz").start == START
     assert "paused 1 time(s) (New Segment), first after 20 s" in caplog.text
 
