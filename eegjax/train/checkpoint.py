@@ -1,5 +1,6 @@
 """Checkpoints: Orbax behind one small wrapper that never trusts the newest step blindly."""
 
+import shutil
 import time
 from pathlib import Path
 from typing import Any
@@ -60,16 +61,29 @@ class Checkpoints:
     def restore(self, state: Any) -> Any | None:
         """The newest state that can be read, in the shapes and on the devices of `state`; None if there is none.
 
-        A step that can't be read is named, deleted, and the one before is taken.
+        A step that can't be read is named and set aside as `broken-<step>`, and the one before is taken.
         """
         for step in sorted(self._manager.all_steps(), reverse=True):
             try:
                 return self._read(step, state)
             except Exception as error:
                 reason = str(error).strip().splitlines()[0][:160] if str(error).strip() else type(error).__name__
-                note(f"{self._folder}: checkpoint {step} is broken and was skipped ({type(error).__name__}: {reason})")
-                self._manager.delete(step)
+                note(
+                    f"{self._folder}: checkpoint {step} can't be read and was set aside as broken-{step} "
+                    f"({type(error).__name__}: {reason})"
+                )
+                self._set_aside(step)
         return None
+
+    def _set_aside(self, step: int) -> None:
+        """Not deleted: what can't be read here may be whole, for another version or with more memory."""
+        if jax.process_index() == 0:
+            aside = self._folder / f"broken-{step}"
+            shutil.rmtree(aside, ignore_errors=True)
+            (self._folder / str(step)).rename(aside)
+        if jax.process_count() > 1:
+            multihost_utils.sync_global_devices(f"set aside {step}")
+        self._manager.reload()
 
     def _read(self, step: int, state: Any) -> Any:
         """One step; if its program had other surplus places (on other devices), those are dropped or repeated."""

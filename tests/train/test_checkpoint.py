@@ -79,8 +79,9 @@ def test_broken_newest_step_is_named_and_the_one_before_is_taken(tmp_path, caplo
     with caplog.at_level(logging.WARNING, "eegjax"):
         tiny.assert_close(checkpoints.restore(tree(0)), tree(1), 0)
     (record,) = [record for record in caplog.records if record.name == "eegjax"]
-    assert "checkpoint 2 is broken and was skipped" in record.getMessage()
+    assert "checkpoint 2 can't be read and was set aside as broken-2" in record.getMessage()
     assert "\n" not in record.getMessage()
+    assert (tmp_path / "c" / "broken-2").is_dir()  # nothing is thrown away
     checkpoints.save(2, tree(2), wait=True)  # the run comes by again and saves it whole
     tiny.assert_close(checkpoints.restore(tree(0)), tree(2), 0)
     checkpoints.close()
@@ -94,7 +95,7 @@ def test_all_broken_is_none(tmp_path, caplog):
     with caplog.at_level(logging.WARNING, "eegjax"):
         assert checkpoints.restore(tree(0)) is None
     messages = [record.getMessage() for record in caplog.records if record.name == "eegjax"]
-    assert [f"checkpoint {step} is broken" in text for step, text in zip((2, 1), messages, strict=True)] == [True] * 2
+    assert [f"checkpoint {step} can't be read" in text for step, text in zip((2, 1), messages, strict=True)] == [True] * 2
     checkpoints.close()
 
 

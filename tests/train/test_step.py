@@ -10,7 +10,7 @@ import tiny_study as tiny
 from eegjax import cli
 from eegjax.signal import image as images
 from eegjax.signal.multitaper import multitaper_spectrogram
-from eegjax.studies import sleep
+from eegjax.studies import sleep, sleep_data
 from eegjax.train import state as states
 from eegjax.train.optimizer import make_optimizer
 from eegjax.train.step import make_predict_step, make_train_step
@@ -163,7 +163,7 @@ def test_sleep_study_needs_no_implicit_promotion(colour, repository):
     """Inputs, model, loss, both steps, validation: no mixture of integers and floats (but optax's Adam has one)."""
     config, _ = cli.parse(["", f"--config={repository}/configs/sleep.py:demo,size=tiny"], {})
     config.inputs.colour, config.model.width = colour, 1 / 64
-    n_frames = sleep._n_frames(config)
+    n_frames = sleep_data.n_frames(config)
     batch = {
         "image": np.random.default_rng(0).integers(0, 255, (4, n_frames + 1, 40), np.uint8),
         "fraction": np.full(4, 0.5, np.float32),
