@@ -24,20 +24,7 @@ def get_config(argument: str = "") -> ConfigDict:
     protocol, keys = protocols.parse(argument, PROTOCOLS, {"model": MODELS, "size": SIZES})
     demo = protocol == "demo"
     config = ConfigDict({"study": "sleep", "protocol": protocol, "seed": 0})
-    config.data = ConfigDict(
-        {
-            "root": "",  # folder of recordings; the demo has none
-            "channel": "",  # empty: Fpz-Cz, or a file's only EEG channel
-            "n_classes": 6 if demo else 5,  # 6: W N1 N2 N3 N4 R (Rechtschaffen & Kales); 5: the AASM's
-            "context_epochs": 2 if demo else 0,  # epochs before and after the current one that the image shows
-            "causal": False,  # context before the current epoch only, as in real time
-            "crop": "sleep",  # a margin around sleep; lights: from lights off, where its time is known
-            "margin_s": 1800.0,  # of wake kept before and after sleep
-            "unscored": "drop",  # wake: epochs without a stage, and of movement, count as W
-            "saturate": False,  # log10(S + 1) above 1 becomes the highest level, as in the paper's equalisation
-            "simulation": {"seed": 0, "n_subjects": 6, "n_epochs": 960},
-        }
-    )
+    config.data = _data(demo)
     config.splits = ConfigDict(
         {
             "n_test_subjects": 2 if demo else 0,  # the last ones, as the only fold; 0: every subject tested once
@@ -68,7 +55,45 @@ def get_config(argument: str = "") -> ConfigDict:
             "n_cells": 1,  # stacked, of the ConvLSTM and the LSTM
         }
     )
-    config.train = ConfigDict(
+    config.train = _train(demo)
+    config.test = ConfigDict(
+        {
+            "prior_correction": not demo,  # rows beside: what balancing did to the classes' shares is taken back
+            "viterbi": True,  # rows beside: the likeliest night, by the training nights' transitions
+            "dropout": False,  # leave it on, as the paper did
+            "whole_batches": False,  # leave out the last, partial batch, as the paper did
+        }
+    )
+    config.run = _run()
+    if "model" not in keys:
+        config.model.beside = ("vgg16_conv_lstm",)
+    if protocol == "paper":
+        _as_published(config)
+    _resize(config, keys.get("size", "small" if demo else "full"))
+    return config
+
+
+def _data(demo: bool) -> ConfigDict:
+    """What is read and made of it."""
+    return ConfigDict(
+        {
+            "root": "",  # folder of recordings; the demo has none
+            "channel": "",  # empty: Fpz-Cz, or a file's only EEG channel
+            "n_classes": 6 if demo else 5,  # 6: W N1 N2 N3 N4 R (Rechtschaffen & Kales); 5: the AASM's
+            "context_epochs": 2 if demo else 0,  # epochs before and after the current one that the image shows
+            "causal": False,  # context before the current epoch only, as in real time
+            "crop": "sleep",  # a margin around sleep; lights: from lights off, where its time is known
+            "margin_s": 1800.0,  # of wake kept before and after sleep
+            "unscored": "drop",  # wake: epochs without a stage, and of movement, count as W
+            "saturate": False,  # log10(S + 1) above 1 becomes the highest level, as in the paper's equalisation
+            "simulation": {"seed": 0, "n_subjects": 6, "n_epochs": 960},
+        }
+    )
+
+
+def _train(demo: bool) -> ConfigDict:
+    """How it is learnt."""
+    return ConfigDict(
         {
             "optimizer": "adam",
             "learning_rate": 5e-4,
@@ -90,33 +115,24 @@ def get_config(argument: str = "") -> ConfigDict:
             "groups": {"all": {"pattern": ".", "rate": 1.0, "decay": 1.0, "frozen": False}},
         }
     )
-    config.test = ConfigDict(
-        {
-            "prior_correction": not demo,  # rows beside: what balancing did to the classes' shares is taken back
-            "viterbi": True,  # rows beside: the likeliest night, by the training nights' transitions
-            "dropout": False,  # leave it on, as the paper did
-            "whole_batches": False,  # leave out the last, partial batch, as the paper did
-        }
-    )
-    config.run = ConfigDict(
+
+
+def _run() -> ConfigDict:
+    """What changes nothing in the results."""
+    return ConfigDict(
         {
             "root": "runs",
             "workers": 2,
             "log_every_steps": 20,
             "checkpoint_every_s": 10.0,
             "tensorboard": True,
-            "resident_bytes": 4_000_000_000,  # larger data streams from disk
-            "members_at_once": 0,  # 0: one by one on a CPU, all at once elsewhere
+            "resident_bytes": 8_000_000_000,  # larger data streams from disk
+            "members_at_once": 0,  # 0: one by one on a CPU, elsewhere as many as `members_bytes` of a device hold
+            "members_bytes": 40_000_000_000,
             "space": 1,
             "compilation_cache": "",
         }
     )
-    if protocol != "standard" and "model" not in keys:
-        config.model.beside = ("vgg16_conv_lstm",)
-    if protocol == "paper":
-        _as_published(config)
-    _resize(config, keys.get("size", "small" if demo else "full"))
-    return config
 
 
 def _as_published(config: ConfigDict) -> None:

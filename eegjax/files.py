@@ -22,7 +22,7 @@ def disk_errors(where: Path | str) -> Iterator[None]:
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
             raise UserError(
-                f"{where}: the disk is full ({error.strerror}); nothing half-written was kept: "
+                f"{where}: the disk is full ({error.strerror}); nothing half-written is ever taken for whole: "
                 "free some space and start the same command again"
             ) from error
         if error.errno in (errno.EACCES, errno.EROFS, errno.EPERM, errno.EEXIST, errno.ENOTDIR):

@@ -1,4 +1,4 @@
-"""Apply a finished run to your own recording.
+"""Apply a finished run to your own recording (EDF, BDF, BrainVision, FIF).
 
 python launch/predict.py --run=RUN RECORDING [--channel=NAME] [--out=DIR]
 """
@@ -10,8 +10,8 @@ from eegjax import cli
 
 FLAGS = {
     "run": "folder of a finished run, such as runs/sleep-standard-0123456789abcdef",
-    "channel": "EEG channel to read; without it the one that the run was trained on",
-    "out": "folder for the results; without it the folder where you are",
+    "channel": "EEG channel to read, or A-B of two electrodes; without it the one that the run was trained on",
+    "out": "folder for the results, which replace earlier ones of a recording of the same name; without it this folder",
 }
 
 

@@ -20,9 +20,10 @@ def main(argv: Sequence[str]) -> None:
     """One call."""
     given, left = cli.read_flags(argv, FLAGS)
     cli.required(given, "paper", FLAGS)
-    config = cli.configure(f"{CONFIGS / given['paper']}.py:{given['protocol'] or ''}", left, [*FLAGS, "config"])
     from eegjax import studies
 
+    studies.check_name(given["paper"], "--paper")
+    config = cli.configure(f"{CONFIGS / given['paper']}.py:{given['protocol'] or ''}", left, [*FLAGS, "config"])
     studies.tables(config, given["runs"])
 
 

@@ -1,5 +1,7 @@
 """One EEG channel of a recording, whatever its format: found by name, checked, in µV, at the rate asked for.
 
+DC-coupled recordings, of which BioSemi's are all, lie tens of millivolts from zero and drift: they are high-passed.
+
 Formats: EDF and EDF+ (`.edf`), BioSemi's BDF (`.bdf`), BrainVision (`.vhdr` with `.eeg` and `.vmrk`) and MNE's own FIF
 (`.fif`, `.fif.gz`). Only the channel asked for is held in memory.
 """
@@ -15,10 +17,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-from scipy.signal import resample_poly
+from scipy.signal import butter, resample_poly, sosfiltfilt
 
 from eegjax.data.edf_header import ANNOTATIONS_LABELS, EdfHeader, EdfSignalHeader, read_edf_header
-from eegjax.data.signal_checks import check_eeg
+from eegjax.data.signal_checks import check_eeg, level_and_amplitude
 from eegjax.errors import UserError, did_you_mean, note
 
 if TYPE_CHECKING:
@@ -28,6 +30,9 @@ if TYPE_CHECKING:
 _EDF_VOLTS = {"uV": 1.0, "µV": 1.0, "mV": 1.0, "V": 1.0, "nV": 1e-9}
 _BRAINVISION_VOLTS = ("", "uV", "µV", "mV", "V", "nV")  # all known to MNE; none given means µV
 _FIF_VOLTS = ("eeg", "eog", "emg", "ecg", "bio", "ecog", "seeg", "dbs")  # channel types that FIF holds in volts
+HIGH_PASS_HZ = 0.3  # what the AASM's manual recommends for EEG
+_MAX_LEVEL = 0.5  # of the amplitude, which changes images as much as the filter does; AC-coupled nights: under 0.1
+PASSED = 0.35  # of the lower rate: what `resample` leaves whole
 _EDF_NO_START = datetime(1985, 1, 1)  # what EDF writes for an unknown one, and FIF takes over from it
 _MNE_LOCK = threading.Lock()  # MNE's log level is one for all threads, and nights are read in several
 
@@ -36,6 +41,7 @@ class EegChannel(NamedTuple):
     """One channel read: `eeg` [n_times] float32, µV, at the rate asked for; `ch_names` are all that the file has.
 
     `start` is what the file's clock said at the first sample (in FIF that of UTC), None where the file doesn't tell.
+    `high_passed_hz` is None where the recording needed no high-pass.
     """
 
     ch_name: str
@@ -43,6 +49,7 @@ class EegChannel(NamedTuple):
     start: datetime | None
     ch_names: tuple[str, ...]
     sfreq_recorded: float
+    high_passed_hz: float | None
 
 
 class _Signal(NamedTuple):
@@ -68,7 +75,7 @@ def read_eeg_channel(
     default: str | None = None,
     min_s: float = 0.0,
 ) -> EegChannel:
-    """Read one EEG channel, checked as it was recorded and then resampled.
+    """Read one EEG channel, checked as it was recorded, then high-passed if it is DC-coupled, then resampled.
 
     Args:
         path: the recording: `.edf`, `.bdf`, `.vhdr`, `.fif` or `.fif.gz`.
@@ -92,10 +99,11 @@ def read_eeg_channel(
     names = _choose(path, opened, channel, default)
     signals = [_load_checked(path, opened, name, min_s) for name in names]
     signal = signals[0] if len(signals) == 1 else _difference(path, names, signals)
+    signal, high_passed_hz = _without_drift(signal, _where(path, *names))
     if not np.isclose(signal.sfreq, sfreq):
         note(f"{_where(path, *names)}: resampled from {signal.sfreq:g} Hz to {sfreq:g} Hz")
     eeg = resample(signal.eeg_uv, signal.sfreq, sfreq).astype(np.float32)
-    return EegChannel("-".join(names), eeg, signal.start, tuple(opened.ch_names), signal.sfreq)
+    return EegChannel("-".join(names), eeg, signal.start, tuple(opened.ch_names), signal.sfreq, high_passed_hz)
 
 
 def resample(x: np.ndarray, sfreq_from: float, sfreq_to: float) -> np.ndarray:
@@ -116,6 +124,21 @@ def resample(x: np.ndarray, sfreq_from: float, sfreq_to: float) -> np.ndarray:
         return x
     ratio = Fraction(sfreq_to / sfreq_from).limit_denominator(10_000)  # off by under 1 ms in a night
     return resample_poly(x, ratio.numerator, ratio.denominator, window=("kaiser", 8.0), padtype="reflect")
+
+
+def high_pass(x: np.ndarray, sfreq: float, cutoff_hz: float = HIGH_PASS_HZ) -> np.ndarray:
+    """Take off offset and drift without shifting anything in time: Butterworth's filter, there and back.
+
+    Args:
+        x: [n_times] float.
+        sfreq: its rate in Hz.
+        cutoff_hz: where half of the amplitude is left; a tenth of it leaves a ten-thousandth.
+
+    Returns:
+        [n_times] float64.
+    """
+    sections = butter(2, cutoff_hz, "highpass", fs=sfreq, output="sos")
+    return sosfiltfilt(sections, x, padlen=min(x.size - 1, round(3 * sfreq / cutoff_hz)))
 
 
 def _opener(path: Path) -> Callable[[Path], _Opened]:
@@ -169,11 +192,12 @@ def _choose(path: Path, opened: _Opened, channel: str | None, default: str | Non
 
 def _named(ch_names: list[str], wanted: str) -> list[str]:
     """The names that mean the same; of several, the one that is written the same."""
-    alike = [name for name in ch_names if _plain(name) == _plain(wanted)]
+    alike = [name for name in ch_names if plain_name(name) == plain_name(wanted)]
     return [wanted] if alike.count(wanted) == 1 else alike
 
 
-def _plain(ch_name: str) -> str:
+def plain_name(ch_name: str) -> str:
+    """What two names of the same channel have in common: 'EEG Fpz-Cz' and 'FPZ-CZ' are both 'fpz-cz'."""
     return ch_name.casefold().removeprefix("eeg ").replace(" ", "")
 
 
@@ -206,6 +230,18 @@ def _difference(path: Path, names: list[str], signals: list[_Signal]) -> _Signal
     difference = one._replace(eeg_uv=one.eeg_uv - other.eeg_uv)
     check_eeg(difference.eeg_uv, _where(path, *names), one.sfreq)
     return difference
+
+
+def _without_drift(signal: _Signal, where: str) -> tuple[_Signal, float | None]:
+    """The one rule of what is high-passed; before resampling, in which an offset of millivolts would ring."""
+    level_uv, amplitude_uv = level_and_amplitude(signal.eeg_uv, signal.sfreq)
+    if level_uv <= _MAX_LEVEL * amplitude_uv:
+        return signal, None
+    note(
+        f"{where}: DC-coupled ({level_uv:.3g} µV from zero, with an EEG of {amplitude_uv:.3g} µV): high-passed at "
+        f"{HIGH_PASS_HZ:g} Hz"
+    )
+    return signal._replace(eeg_uv=high_pass(signal.eeg_uv, signal.sfreq)), HIGH_PASS_HZ
 
 
 def _signal(raw: "BaseRaw", name: str, volts_to_uv: float = 1e6) -> _Signal:

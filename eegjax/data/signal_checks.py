@@ -5,6 +5,7 @@ import numpy as np
 from eegjax.errors import UserError, note
 
 PLAUSIBLE_UV = (0.5, 1000.0)
+BLOCK_S = 10.0  # amplitudes are judged within it: DC-coupled amplifiers drift by millivolts over a night
 MAX_CLIPPED, MAX_FLAT, NOTED_FLAT = 0.05, 0.5, 0.1
 _FLAT_RUN_SAMPLES = 1000  # seconds at any EEG rate: an amplifier's noise never holds still for so long
 _TYPICAL_UV = 20.0
@@ -16,25 +17,26 @@ _MISTAKES = {
 }
 
 
-def check_eeg(eeg_uv: np.ndarray, where: str, sfreq: float | None = None) -> None:
+def check_eeg(eeg_uv: np.ndarray, where: str, sfreq: float) -> None:
     """Raise if one channel is not finite, flat, clipped, or not in microvolts; note long flat stretches.
 
     Long nights have artefacts and loose electrodes, so every measure is robust: flat stretches (over 1000 equal
-    samples) are set aside before clipping and amplitude are judged, and only over half a recording flat is an error.
+    samples) are set aside before clipping and amplitude are judged, only over half a recording flat is an error, and
+    the amplitude is that of a typical stretch of 10 s, whatever level it lies on.
 
     Args:
         eeg_uv: [n_times] float, µV, one channel as recorded (before resampling and filtering, which hide clipping).
         where: file and channel, the start of every message.
-        sfreq: sampling rate in Hz, only to give the first bad sample's time as well.
+        sfreq: sampling rate in Hz.
 
     Raises:
-        UserError: NaN or infinite samples; flat (over half of the samples, or no deviation from the median); over 5 %
+        UserError: NaN or infinite samples; flat (over half of the samples, or no deviation from their median); over 5 %
             of the samples at exactly the minimum or maximum; robust amplitude outside 0.5 to 1000 µV.
     """
     _check_finite(eeg_uv, where, sfreq)
     flat = _in_flat_stretch(eeg_uv)
     moving = eeg_uv[~flat]
-    amplitude_uv = _robust_amplitude(moving)
+    amplitude_uv = level_and_amplitude(moving, sfreq)[1] if moving.size else 0.0
     if flat.mean() > MAX_FLAT or amplitude_uv == 0:
         raise UserError(
             f"{where}: flat: {flat.mean():.0%} of the samples stand in constant stretches and the rest deviates by "
@@ -51,15 +53,32 @@ def check_eeg(eeg_uv: np.ndarray, where: str, sfreq: float | None = None) -> Non
         note(f"{where}: {flat.mean():.0%} of the samples stand in flat stretches (electrode off?); they are kept")
 
 
-def _check_finite(eeg_uv: np.ndarray, where: str, sfreq: float | None) -> None:
+def level_and_amplitude(eeg_uv: np.ndarray, sfreq: float) -> tuple[float, float]:
+    """How far from zero a channel typically lies, and how far it typically swings.
+
+    Args:
+        eeg_uv: [n_times] float, µV; n_times is 1 or more.
+        sfreq: sampling rate in Hz.
+
+    Returns:
+        Of blocks of 10 s, in µV: the median distance of their medians from zero, and the median of their robust
+        amplitudes (1.4826 times the median absolute deviation, a Gaussian's standard deviation).
+    """
+    length = min(max(1, round(BLOCK_S * sfreq)), eeg_uv.size)
+    blocks = eeg_uv[: eeg_uv.size // length * length].reshape(-1, length)
+    levels = np.median(blocks, 1)
+    deviations = np.median(np.abs(blocks - levels[:, None]), 1)
+    return float(np.median(np.abs(levels))), float(1.4826 * np.median(deviations))
+
+
+def _check_finite(eeg_uv: np.ndarray, where: str, sfreq: float) -> None:
     if eeg_uv.size == 0:
         raise UserError(f"{where}: holds no samples; expected an EEG; leave the recording out or fetch it again")
     bad = np.flatnonzero(~np.isfinite(eeg_uv))
     if bad.size:
-        time = f" ({bad[0] / sfreq:.2f} s)" if sfreq else ""
         raise UserError(
-            f"{where}: {bad.size} of {eeg_uv.size} samples are NaN or infinite, the first at sample {bad[0]}{time}; "
-            "expected numbers in µV; interpolate or cut them"
+            f"{where}: {bad.size} of {eeg_uv.size} samples are NaN or infinite, the first at sample {bad[0]} "
+            f"({bad[0] / sfreq:.2f} s); expected numbers in µV; interpolate or cut them"
         )
 
 
@@ -68,11 +87,6 @@ def _in_flat_stretch(eeg_uv: np.ndarray) -> np.ndarray:
     starts = np.concatenate(([0], np.flatnonzero(np.diff(eeg_uv)) + 1))
     lengths = np.diff(starts, append=eeg_uv.size)
     return np.repeat(lengths >= max(2, min(_FLAT_RUN_SAMPLES, eeg_uv.size // 10)), lengths)
-
-
-def _robust_amplitude(x: np.ndarray) -> float:
-    """Return 1.4826 times the median absolute deviation, which is the standard deviation of a Gaussian."""
-    return float(1.4826 * np.median(np.abs(x - np.median(x)))) if x.size else 0.0
 
 
 def _check_amplitude(amplitude_uv: float, where: str) -> None:

@@ -60,7 +60,7 @@ def compare(
     """All metrics of all models, and how much better the first one is than each of the others.
 
     Args:
-        models: name -> its rows; the first is the network named beforehand.
+        models: name -> its rows; the first is the network named beforehand. Examples that one lacks are left out.
         class_names: in the order of the targets.
         epoch_s: seconds per example, for neighbours.
         block_epochs: length of a drawn block.
@@ -70,7 +70,9 @@ def compare(
         `difference_to_<name>` (of the accuracy, first minus other) with `_low`, `_high` and `_better` (+1: the first is
         better, -1: the other is, 0: the interval holds 0).
     """
-    answers = {name: Answers(frame, class_names) for name, frame in models.items()}
+    tested = [set(frame.loc[frame["split"] == "test", "example"]) for frame in models.values()]
+    shared = set.intersection(*tested)  # a network that leaves out its last batch is compared on the others
+    answers = {name: Answers(frame[frame["example"].isin(shared)], class_names) for name, frame in models.items()}
     draws, how = drawing(next(iter(answers.values())).frame, epoch_s, block_epochs)
     numbers: dict[str, Any] = {"interval": how}
     first: dict[str, np.ndarray] = {}

@@ -11,26 +11,34 @@ import jax
 import jax.numpy as jnp
 
 
-def gradients(loss: Callable[[jax.Array], jax.Array], images: jax.Array) -> jax.Array:
+def gradients(
+    loss: Callable[[jax.Array], jax.Array],
+    images: jax.Array,
+    features: Callable[[jax.Array], jax.Array] = lambda images: images,
+) -> jax.Array:
     """|∂L_n/∂x_n|: how each epoch's own loss depends on its own image.
 
     In a sequence the later epochs' losses depend on an image too; that isn't counted.
 
     Args:
-        loss: images -> the losses of the same examples, [batch] or, of sequences, [batch, n_steps] float; no example
+        loss: features -> the losses of the same examples, [batch] or, of sequences, [batch, n_steps] float; no example
             of the batch may depend on another one (so no batch statistics: the network as it predicts).
         images: [batch, *image] or [batch, n_steps, *image] float. What pads a sequence must be finite, since a number
             that isn't would reach the epochs before it as 0 times NaN.
+        features: what `loss` takes, each image's own: of a sequence, gradients then pass through it once for all steps.
 
     Returns:
         The shape and dtype of `images`, at least 0; unit: that of the loss per unit of a pixel.
     """
-    losses, pull = jax.vjp(loss, images)
+    maps, pull_features = jax.vjp(features, images)
+    losses, pull = jax.vjp(loss, maps)
     if losses.ndim == 1:
-        return jnp.abs(pull(jnp.ones_like(losses))[0])
-    # A Python loop: the gradient of a convolution inside lax.scan is many times slower on a CPU.
-    own = [pull(jnp.zeros_like(losses).at[:, step].set(1))[0][:, step] for step in range(losses.shape[1])]
-    return jnp.abs(jnp.stack(own, 1))
+        (own,) = pull(jnp.ones_like(losses))
+    else:
+        steps = jnp.eye(losses.shape[1], dtype=losses.dtype)
+        each = jax.vmap(lambda step: pull(jnp.broadcast_to(step, losses.shape))[0])(steps)  # [n_steps, *maps.shape]
+        own = jnp.einsum("tbt...->bt...", each)
+    return jnp.abs(pull_features(own)[0])
 
 
 def accumulate(

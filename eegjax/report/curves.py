@@ -17,56 +17,60 @@ Bins = tuple[np.ndarray, np.ndarray, np.ndarray]  # mean confidence, share right
 SMOOTHED = 10  # a training curve is smoothed over the tenth part of its logged steps
 
 
-def draw_calibration(path: str | Path, models: Mapping[str, Bins], simulated: bool = False) -> None:
+def draw_calibration(path: str | Path, models: Mapping[str, Bins], title: str, simulated: bool = False) -> None:
     """Draw how often each model is right against how sure it says it is, and below how many epochs that rests on.
 
     Args:
         path: the PNG to write.
-        models: title to (mean confidence [n_bins] in 0..1, share right [n_bins] in 0..1, count [n_bins] int) of bins
+        models: name to (mean confidence [n_bins] in 0..1, share right [n_bins] in 0..1, count [n_bins] int) of bins
             of confidence; bins without epochs are left out.
+        title: above the figure.
         simulated: stamp the figure as made from simulated data.
     """
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(5.6, 6.8), layout="constrained")
+    figure = Figure(figsize=(5.6, 7.1), layout="constrained")
+    figure.suptitle(title, fontsize=12)
     curve, bars = figure.subplots(2, 1, sharex=True, height_ratios=(3.4, 1))
     curve.plot([0, 1], [0, 1], color=BLACK, linewidth=0.8, linestyle="--", label="perfectly calibrated")
     width = 0.014
-    for number, (title, bins) in enumerate(models.items()):
+    for number, (name, bins) in enumerate(models.items()):
         confidence, right, count = (np.asarray(values, float) for values in bins)
         some, colour = count > 0, MODEL_COLOURS[number % len(MODEL_COLOURS)]
         share = count / max(count.sum(), 1)
-        curve.plot(confidence[some], right[some], color=colour, linewidth=1.2, label=title)
+        curve.plot(confidence[some], right[some], color=colour, linewidth=1.2, label=name)
         curve.scatter(confidence[some], right[some], 12 + 300 * share[some], color=colour, alpha=0.8, linewidth=0)
         shift = width * (number - (len(models) - 1) / 2)  # side by side, where two models are equally sure
         bars.bar(confidence[some] + shift, 100 * share[some], width, color=colour)
     curve.set(xlim=(0, 1.02), ylim=(0, 1.02), ylabel="share of epochs scored right")
-    curve.legend(frameon=False, fontsize=9, loc="upper left")
+    curve.legend(frameon=False, fontsize=9)
     bars.set(xlabel="the model's probability of its answer", ylabel="epochs (%)")
     _tidy(curve, bars)
     _save(figure, path, simulated)
 
 
-def draw_losses(path: str | Path, frame: "pd.DataFrame", simulated: bool = False) -> None:
+def draw_losses(path: str | Path, frame: "pd.DataFrame", title: str, simulated: bool = False) -> None:
     """Draw loss and accuracy against the step, a column per model: every member thin, their mean over it.
 
     Args:
         path: the PNG to write.
-        frame: rows of `metrics.jsonl`: model (a title), fold, seed, step, loss and accuracy (of one batch), and
+        frame: rows of `metrics.jsonl`: model (its name), fold, seed, step, loss and accuracy (of one batch), and
             validation_loss and validation_accuracy where there is a validation part.
+        title: above the figure.
         simulated: stamp the figure as made from simulated data.
     """
     from matplotlib.figure import Figure
 
-    titles = list(frame["model"].unique())
-    figure = Figure(figsize=(1 + 4.4 * len(titles), 5.6), layout="constrained")
-    axes = figure.subplots(2, len(titles), squeeze=False, sharex="col", sharey="row")
-    for column, title in zip(axes.T, titles, strict=True):
-        rows = frame[frame["model"] == title]
+    names = list(frame["model"].unique())
+    figure = Figure(figsize=(1 + 4.4 * len(names), 5.9), layout="constrained")
+    figure.suptitle(title, fontsize=12)
+    axes = figure.subplots(2, len(names), squeeze=False, sharex="col", sharey="row")
+    for column, name in zip(axes.T, names, strict=True):
+        rows = frame[frame["model"] == name]
         for axis, metric in zip(column, ("loss", "accuracy"), strict=True):
             _draw_metric(axis, rows, metric, "training", BLUE)
             _draw_metric(axis, rows, f"validation_{metric}", "validation", VERMILION)
-        column[0].set_title(title, fontsize=11, fontweight="bold")
+        column[0].set_title(name, fontsize=11, fontweight="bold")
         column[1].set_xlabel("step")
         column[0].legend(frameon=False, fontsize=9)
     axes[0, 0].set(ylabel="loss", ylim=(0, None))

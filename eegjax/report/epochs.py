@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 TOP_HZ = 30.0
 EEG_LIMITS_UV = (50.0, 200.0)  # of the axis, at least and at most: no artefact flattens the other epochs
 SATURATED = 99.5  # percentile of the maps above which the colour stays the same
+PANEL_IN, GAP_IN = (1.5, 1.35), (0.24, 0.2)  # of a grid: width and height
+LEFT_IN, RIGHT_IN, TOP_IN, BOTTOM_IN = 0.75, 0.2, 0.75, 0.65  # around it
 
 
 class WrongEpoch(NamedTuple):
@@ -64,7 +66,7 @@ def draw_sensitivity(
         ValueError: a stage name is not in `CLINICAL_ORDER`.
     """
     order = _clinical(stage_names)
-    figure, axes = _grid(1 + len(maps), len(order), title)
+    figure, axes = _grid(1 + len(maps), len(order), title, right_in=1.0)
     means = {name: {stage: map_.sum(-1).mean() for stage, map_ in one.items()} for name, one in maps.items()}
     relative = {
         name: {stage: map_.sum(-1) / (means[name][stage] or 1) for stage, map_ in one.items()}
@@ -81,15 +83,15 @@ def draw_sensitivity(
             shown = _show(axis, map_, duration_s, context_s, cmap="magma", vmin=0, vmax=top) or shown
             if map_ is not None:
                 axis.set_title(f"mean {means[name][stage]:.2g}", fontsize=7, pad=2)
-    _label(axes, ["example", *maps])
-    if shown is not None:
-        bar = figure.colorbar(shown, ax=axes[1:].ravel().tolist(), extend="max", label="times the map's mean")
-        bar.outline.set_visible(False)
-    figure.supxlabel(
-        f"time from the epoch's onset (s). {_limits(context_s)}Maps: |∂loss / ∂pixel|, mean over the stage's epochs, "
-        "summed over colours, divided by the map's mean (above it): one scale for all.",
-        fontsize=8,
+    explained = (
+        "Maps: |∂loss / ∂pixel|, mean over the stage's epochs, summed over colours, divided by the map's mean (above "
+        "it): one scale for all."
     )
+    _label(axes, ["example", *maps], context_s, explained)
+    if shown is not None:
+        upper, lower = axes[1, -1].get_position(), axes[-1, -1].get_position()
+        cax = figure.add_axes((upper.x1 + 0.02, lower.y0, 0.014, upper.y1 - lower.y0))
+        figure.colorbar(shown, cax=cax, extend="max", label="times the map's mean").outline.set_visible(False)
     _save(figure, path, simulated)
 
 
@@ -134,12 +136,8 @@ def draw_activations(
         top = _top(list(found.values()))
         for axis, stage in zip(column, order, strict=True):
             _show(axis, found.get(stage), duration_s, context_s, cmap="viridis", vmin=0, vmax=top)
-    _label(axes, order)
-    figure.supxlabel(
-        f"time from the epoch's onset (s). {_limits(context_s)}Mean over a layer's channels of what it hands on; one "
-        "scale per layer, dark is 0.",
-        fontsize=8,
-    )
+    explained = "Mean over a layer's channels of what it hands on; one scale per layer, dark is 0."
+    _label(axes, order, context_s, explained)
     _save(figure, path, simulated)
 
 
@@ -148,6 +146,7 @@ def draw_wrong_epochs(
     epochs: Sequence[WrongEpoch],
     stage_names: Sequence[str],
     context_s: tuple[float, float],
+    title: str,
     simulated: bool = False,
 ) -> None:
     """Draw epochs that a network scores totally wrong: the EEG, the image, and what the models think of it.
@@ -157,6 +156,7 @@ def draw_wrong_epochs(
         epochs: one row each; without any, the figure says so.
         stage_names: of `CLINICAL_ORDER`, in the order of the classes.
         context_s: before and after the epoch, what the images show too.
+        title: above the figure.
         simulated: stamp the figure as made from simulated data.
 
     Raises:
@@ -165,7 +165,8 @@ def draw_wrong_epochs(
     from matplotlib.figure import Figure
 
     order = _clinical(stage_names)
-    figure = Figure(figsize=(12, 0.7 + 1.9 * max(len(epochs), 1)), layout="constrained")
+    figure = Figure(figsize=(12, 1.0 + 1.9 * max(len(epochs), 1)), layout="constrained")
+    figure.suptitle(title, fontsize=12, x=0.005, ha="left")  # the legend is on its right
     if not epochs:
         figure.text(0.5, 0.5, "no epoch is scored totally wrong", ha="center", va="center", fontsize=12)
         return _save(figure, path, simulated)
@@ -221,23 +222,39 @@ def _clinical(stage_names: Sequence[str]) -> list[str]:
     return [stage for stage in CLINICAL_ORDER if stage in stage_names]
 
 
-def _grid(n_rows: int, n_columns: int, title: str) -> tuple["Figure", np.ndarray]:
+def _grid(n_rows: int, n_columns: int, title: str, right_in: float = RIGHT_IN) -> tuple["Figure", np.ndarray]:
+    """Panels of one size, placed by hand: constrained layout takes seconds for so many."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(1.4 + 1.75 * n_columns, 1.1 + 1.55 * n_rows), layout="constrained")
-    figure.suptitle(title, fontsize=12)
-    return figure, figure.subplots(n_rows, n_columns, squeeze=False, sharex=True, sharey=True)
+    width = LEFT_IN + n_columns * PANEL_IN[0] + (n_columns - 1) * GAP_IN[0] + right_in
+    height = TOP_IN + n_rows * PANEL_IN[1] + (n_rows - 1) * GAP_IN[1] + BOTTOM_IN
+    figure = Figure(figsize=(width, height))
+    figure.suptitle(title, fontsize=12, y=1 - 0.1 / height)
+    figure.subplots_adjust(
+        left=LEFT_IN / width,
+        right=1 - right_in / width,
+        bottom=BOTTOM_IN / height,
+        top=1 - TOP_IN / height,
+        wspace=GAP_IN[0] / PANEL_IN[0],
+        hspace=GAP_IN[1] / PANEL_IN[1],
+    )
+    axes = figure.subplots(n_rows, n_columns, squeeze=False)  # not shared, which would set every limit for all of them
+    for axis in axes[:-1].ravel():
+        axis.tick_params(labelbottom=False)
+    for axis in axes[:, 1:].ravel():
+        axis.tick_params(labelleft=False)
+    return figure, axes
 
 
-def _label(axes: np.ndarray, names: Sequence[str]) -> None:
-    """What each row is, on its left."""
-    axes[0, 0].figure.supylabel("frequency (Hz)", fontsize=8)
+def _label(axes: np.ndarray, names: Sequence[str], context_s: tuple[float, float], explained: str) -> None:
+    """What each row is, on its left, and below all what is to be seen."""
+    figure = axes[0, 0].figure
+    figure.supylabel("frequency (Hz)", fontsize=8, x=0.1 / figure.get_figwidth())
     for axis, name in zip(axes[:, 0], names, strict=True):
         axis.set_ylabel(name, fontsize=10, fontweight="bold")
-
-
-def _limits(context_s: tuple[float, float]) -> str:
-    return "Thin lines: the epoch itself. " if any(context_s) else ""
+    lines = " Thin lines: the epoch itself." if any(context_s) else ""
+    time = f"time from the epoch's onset (s).{lines}\n{explained}"
+    figure.supxlabel(time, fontsize=8, y=0.1 / figure.get_figheight())
 
 
 def _top(maps: Sequence[np.ndarray]) -> float:

@@ -114,7 +114,11 @@ def _spans(onset_s: np.ndarray, epoch_s: float, marked: np.ndarray) -> list[tupl
 
 
 def draw_confusion(
-    path: str | Path, confusions: Mapping[str, np.ndarray], class_names: Sequence[str], simulated: bool = False
+    path: str | Path,
+    confusions: Mapping[str, np.ndarray],
+    class_names: Sequence[str],
+    title: str,
+    simulated: bool = False,
 ) -> None:
     """Draw confusion matrices side by side: each row's shares as colour and percentage, the counts below.
 
@@ -122,6 +126,7 @@ def draw_confusion(
         path: the PNG to write.
         confusions: model name to [n_classes, n_classes] int, rows true, columns predicted.
         class_names: in the order of the class numbers.
+        title: above the figure.
         simulated: stamp the figure as made from simulated data.
     """
     from matplotlib.figure import Figure
@@ -129,7 +134,8 @@ def draw_confusion(
     n_columns = min(3, len(confusions))
     n_rows = -(-len(confusions) // n_columns)
     side = 1.2 + 0.62 * len(class_names)
-    figure = Figure(figsize=(side * n_columns + 0.8, (side + 0.1) * n_rows), layout="constrained")
+    figure = Figure(figsize=(side * n_columns + 0.8, 0.3 + (side + 0.1) * n_rows), layout="constrained")
+    figure.suptitle(title, fontsize=12)
     axes = figure.subplots(n_rows, n_columns, squeeze=False).ravel()
     for axis in axes[len(confusions) :]:
         axis.set_visible(False)

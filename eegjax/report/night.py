@@ -1,9 +1,9 @@
-"""The figure of one staged night: the hypnogram, and under it the probabilities of all stages (hypnodensity)."""
+"""One staged night: the hypnogram above the probabilities of all stages (hypnodensity), and its numbers as text."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from textwrap import fill
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -15,6 +15,19 @@ if TYPE_CHECKING:
 # Okabe & Ito's palette, told apart by colour-blind readers; REM has the colour of the hypnogram's bars
 STAGE_COLOURS = {"W": "#e69f00", "R": BLUE, "N1": "#f0e442", "N2": "#56b4e9", "N3": "#009e73", "N4": "#444444"}
 DISCLAIMER = "No medical device: for research only."
+MEASURES = {  # of the night's statistics -> how people say it, and the unit
+    "total_recording_min": ("recording", "min"),
+    "total_sleep_min": ("total sleep time", "min"),
+    "sleep_efficiency_percent": ("sleep efficiency (asleep, of the recording)", "%"),
+    "sleep_onset_latency_min": ("sleep onset latency, from the start", "min"),
+    "n2_latency_min": ("N2 latency, from sleep onset", "min"),
+    "n3_latency_min": ("N3 latency, from sleep onset", "min"),
+    "rem_latency_min": ("REM latency, from sleep onset", "min"),
+    "waso_min": ("wake after sleep onset (WASO)", "min"),
+    "final_wake_min": ("wake after the last sleep", "min"),
+    "n_awakenings": ("awakenings", ""),
+    "n_stage_shifts": ("stage shifts", ""),
+}
 
 
 def draw_night(
@@ -60,6 +73,26 @@ def draw_night(
     figure.suptitle(fill(title, 90), fontsize=12, parse_math=False)  # file names may be long and hold dollars
     figure.supxlabel(f"SIMULATED DATA. {DISCLAIMER}" if simulated else DISCLAIMER, fontsize=8, color="#666666")
     _save(figure, path, simulated)
+
+
+def night_text(numbers: Mapping[str, Any], names: Sequence[str]) -> str:
+    """The statistics of a night for a human to read, a line each, with units.
+
+    Args:
+        numbers: of `evaluate.night.night_statistics`; None where there is nothing to measure.
+        names: the stages, in the order wanted.
+    """
+    lines = [_line(name, numbers[key], unit) for key, (name, unit) in MEASURES.items()]
+    for name in names:
+        share = numbers.get(f"{name}_percent")
+        of_sleep = "" if share is None else f"  {share:5.1f} % of sleep"
+        lines.append(_line(name, numbers[f"{name}_min"], "min") + of_sleep)
+    return "\n".join(lines)
+
+
+def _line(name: str, value: float | None, unit: str) -> str:
+    shown = "–" if value is None else f"{value:7.1f} {unit}" if unit else f"{value:7d}"
+    return f"  {name:45s}{shown:>7s}"
 
 
 def _draw_density(axis: "Axes", onset_s: np.ndarray, epoch_s: float, shares: dict[str, np.ndarray]) -> None:

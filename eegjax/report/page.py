@@ -4,7 +4,7 @@ import base64
 import json
 import re
 import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -73,6 +73,7 @@ def write_page(
     tables: Sequence[Path] | None = None,
     figures: Sequence[Path] | None = None,
     provenance: dict[str, Any] | None = None,
+    parts: Mapping[str, str] | None = None,
 ) -> Path:
     """Write `report.html` from what lies in a folder; whatever is missing is left out.
 
@@ -80,10 +81,12 @@ def write_page(
         folder: of a run (`config.json`, `environment.json`, `metrics.json`, `card.json`, `folds.json`), or any other
             with `tables/*.md` and `figures/*.png`.
         title: of the page.
-        tables: Markdown files of `write_table`, in order; None is all of the folder, `results` first.
-        figures: PNG files, in order; None is all of the folder. Captions are their `Description` texts, or names.
+        tables: Markdown files of `write_table`, in order; None is all of the folder, `results` first, then `paper_`.
+        figures: PNG files, in order; None is all of the folder, `figure_` first. Captions are their `Description`
+            texts, or names.
         provenance: instead of a start in `environment.json`: shown name by name; `command` (a list) and `git_commit`
             say how to repeat it, `simulated` marks the page.
+        parts: how file names begin -> what the headings of those tables and the captions of those figures begin with.
 
     Returns:
         The page.
@@ -97,14 +100,15 @@ def write_page(
         for name in ("metrics", "config", "card", "folds", "environment")
     )
     starts = environment.get("starts", []) if provenance is None else [provenance]
-    if tables is None:  # [!.] leaves out what a killed writer left behind
-        tables = sorted((folder / "tables").glob("[!.]*.md"), key=lambda path: (path.stem != "results", path.name))
+    parts = parts or {}
+    if tables is None:
+        tables = _ordered(folder / "tables", ".md", ("results", "paper_"), parts)
     if figures is None:
-        figures = sorted((folder / "figures").glob("[!.]*.png"))
+        figures = _ordered(folder / "figures", ".png", ("figure_",), parts)
     sections = {
         "Main numbers": _numbers(metrics, config),
-        "Tables": "".join(map(_table, tables)),
-        "Figures": "".join(map(_figure, figures)),
+        "Tables": "".join(_table(path, parts.get(_start(path, parts))) for path in tables),
+        "Figures": "".join(_figure(path, parts.get(_start(path, parts))) for path in figures),
         "Configuration": _configuration(config),
         "Data": _data(card),
         "Folds": _folds(folds),
@@ -114,6 +118,21 @@ def write_page(
     simulated = bool(metrics.get("simulated") or (provenance or {}).get("simulated"))
     text = _page(title, simulated, {name: body for name, body in sections.items() if body})
     return write_aside(folder / "report.html", lambda aside: aside.write_bytes(text.encode()))
+
+
+def _ordered(folder: Path, suffix: str, first: Sequence[str], parts: Mapping[str, str]) -> list[Path]:
+    """A folder's files part by part, in each those that begin with the words of `first`, then the others by name."""
+
+    def place(path: Path) -> tuple[int, list[bool], str]:
+        start = _start(path, parts)
+        stem = path.stem.removeprefix(start)
+        return list(parts).index(start) if start else -1, [not stem.startswith(word) for word in first], stem
+
+    return sorted(folder.glob(f"[!.]*{suffix}"), key=place)  # [!.] leaves out what a killed writer left behind
+
+
+def _start(path: Path, parts: Mapping[str, str]) -> str:
+    return next((start for start in parts if path.name.startswith(start)), "")
 
 
 def _page(title: str, simulated: bool, sections: dict[str, str]) -> str:
@@ -141,8 +160,8 @@ def _numbers(metrics: dict[str, Any], config: dict[str, Any]) -> str:
     prefixes = ("difference_to_", *(f"{name}_" for name in others))
     tiles = []
     for name in [name for name in measured if not name.startswith(prefixes)][:MOST_NUMBERS]:
-        value, low, high = (_number(metrics[f"{name}{end}"]) for end in ("", "_low", "_high"))
-        number, interval = format_interval(value, low, high).split(" ", 1)
+        ends = (metrics[f"{name}{end}"] for end in ("", "_low", "_high"))
+        number, interval = format_interval(*ends).split(" ", 1)
         tiles.append(f"<div><dt>{escape(_words(name))}</dt><dd><b>{number}</b> {interval}</dd></div>\n")
     if not tiles:
         return ""
@@ -154,7 +173,7 @@ def _numbers(metrics: dict[str, Any], config: dict[str, Any]) -> str:
     return f'<dl class="numbers">\n{"".join(tiles)}</dl>\n<p class="notes">{_text(" ".join(filter(None, about)))}</p>\n'
 
 
-def _table(path: Path) -> str:
+def _table(path: Path, part: str | None) -> str:
     """A table from the Markdown that `write_table` wrote."""
     match = TABLE.fullmatch(path.read_bytes().decode(errors="replace"))
     lines = match[2].rstrip("\n").split("\n") if match else []
@@ -166,7 +185,8 @@ def _table(path: Path) -> str:
     header, *body = ([re.sub(r"\\([|\\])", r"\1", cell) for cell in row] for row in rows)
     notes = "".join(f"<li>{_text(note)}</li>\n" for note in match[3].split("\n- ")) if match[3] is not None else ""
     below = f'<ul class="notes">\n{notes}</ul>\n' if notes else ""
-    return f"<h3>{_text(match[1])}</h3>\n{_grid(match[1], header, body, to_right)}{below}"
+    title = f"{part}: {match[1]}" if part else match[1]
+    return f"<h3>{_text(title)}</h3>\n{_grid(title, header, body, to_right)}{below}"
 
 
 def _grid(label: str, header: Row, rows: Sequence[Row], to_right: Sequence[bool] = ()) -> str:
@@ -193,7 +213,7 @@ def _folded(summary: str, body: str) -> str:
     return f"<details>\n<summary>{escape(summary)}</summary>\n{body}</details>\n"
 
 
-def _figure(path: Path) -> str:
+def _figure(path: Path, part: str | None) -> str:
     """The PNG's own bytes, at the size in inches at which it was drawn."""
     from PIL import Image
 
@@ -201,6 +221,7 @@ def _figure(path: Path) -> str:
         with Image.open(path, formats=["PNG"]) as image:
             image.load()
             caption = image.info.get("Description") or _words(path.stem)
+            caption = f"{part}: {caption}" if part else caption
             zoom = 96 / (image.info.get("dpi", (96,))[0] or 96)
             width, height = (round(zoom * n) for n in image.size)
     except (OSError, SyntaxError) as error:
@@ -306,10 +327,6 @@ def _flat(value: Any, name: str = "") -> Iterator[tuple[str, str]]:
 def _shown(value: Any) -> str:
     """Text as it is; all else, and the empty text, as JSON."""
     return value if isinstance(value, str) and value else json.dumps(value, ensure_ascii=False, default=str)
-
-
-def _number(value: float | None) -> float:
-    return float("nan") if value is None else value
 
 
 def _words(name: str) -> str:

@@ -28,9 +28,11 @@ LATEX = {
 NUMBER = re.compile(r"[-−+±<>≤≥~]?\s*\d*\.?\d+(\D.*)?|[–-]?")
 
 
-def format_interval(value: float, low: float, high: float, digits: int = 3) -> str:
-    """Write a number with its interval: `0.712 [0.680, 0.740]`, and `–` for what is undefined."""
-    value_text, low_text, high_text = ("–" if math.isnan(x) else f"{x:z.{digits}f}" for x in (value, low, high))
+def format_interval(value: float | None, low: float | None, high: float | None, digits: int = 3) -> str:
+    """Write a number with its interval: `0.712 [0.680, 0.740]`, and `–` for what is undefined (nan, null in JSON)."""
+    value_text, low_text, high_text = (
+        "–" if x is None or math.isnan(x) else f"{x:z.{digits}f}" for x in (value, low, high)
+    )
     return f"{value_text} [{low_text}, {high_text}]"
 
 

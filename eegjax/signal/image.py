@@ -13,8 +13,8 @@ def equalise(image: jax.Array, n_levels: int = 255, upper: float | None = None) 
     Args:
         image: [...] float32, at least 0; all values share one histogram (a whole night here).
         n_levels: number of levels of the result.
-        upper: values above it saturate (1.0 is the sleep paper's, whose `histeq` expects values in 0..1); None
-            spreads the histogram over the image's own range, so nothing saturates.
+        upper: values above it saturate at the highest level, however many they are (1.0 is the sleep paper's, whose
+            `histeq` expects values in 0..1); None spreads the histogram over the image's own range: none saturates.
 
     Returns:
         [...] uint8 in 0..n_levels - 1. A value's level is the rank of its bin's middle: monotone in the value.
@@ -27,6 +27,8 @@ def equalise(image: jax.Array, n_levels: int = 255, upper: float | None = None) 
         jnp.cumsum(counts).astype(jnp.float32) - counts / 2
     )  # a bin's values are spread over it: its middle stands for it
     level = jnp.clip(jnp.floor(middle / image.size * n_levels), 0, n_levels - 1).astype(jnp.uint8)
+    if upper is not None:
+        level = level.at[-1].set(n_levels - 1)
     return level[bins]
 
 

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from eegjax.studies.study import Study
 
 NAMES = ("sleep",)
+DAY_S = 86400
 DATASETS = {"sleep_edf": "sleep"}  # that can be fetched -> the study they are for
 
 
@@ -47,9 +48,18 @@ def named(name: str) -> "Study":
     Raises:
         UserError: there is none of that name.
     """
-    if name not in NAMES:
-        raise UserError(f"config.study is '{name}'; there are {', '.join(NAMES)}.{did_you_mean(name, NAMES)}")
+    check_name(name, "config.study")
     return importlib.import_module(f"eegjax.studies.{name}").STUDY
+
+
+def check_name(name: str, given_as: str) -> None:
+    """Complain of a name that no study has.
+
+    Raises:
+        UserError: none has it.
+    """
+    if name not in NAMES:
+        raise UserError(f"{given_as} is '{name}'; there are {', '.join(NAMES)}.{did_you_mean(name, NAMES)}")
 
 
 def apply(run: Path, recording: Path, channel: str | None, out: Path) -> str:
@@ -104,12 +114,18 @@ def _join(distributed: str) -> None:
     """Join the other processes of the run, before JAX looks for devices."""
     import jax
 
+    # the others wait at their end for the first process, which explains and reports
     if distributed == "auto":
-        jax.distributed.initialize()
-        return
+        jax.distributed.initialize(shutdown_timeout_seconds=DAY_S)
+    else:
+        jax.distributed.initialize(*_coordinator(distributed), shutdown_timeout_seconds=DAY_S)
+    jax.devices()  # looked for by all together now: later the first may hold a lock that the others wait for
+
+
+def _coordinator(distributed: str) -> tuple[str, int, int]:
     parts = distributed.split(",")
     if len(parts) != 3 or not (parts[1].isdigit() and parts[2].isdigit()):
         raise UserError(
             f"--distributed is '{distributed}': expected auto, or coordinator:port,n_processes,this_process"
         )
-    jax.distributed.initialize(parts[0], int(parts[1]), int(parts[2]))
+    return parts[0], int(parts[1]), int(parts[2])

@@ -42,6 +42,7 @@ BOUNDS: dict[str, tuple[float, float]] = {  # (least, largest), both allowed; a 
     "run.checkpoint_every_s": (0, 1e9),
     "run.resident_bytes": (0, 2**63),
     "run.members_at_once": (0, LARGEST),
+    "run.members_bytes": (1, 2**63),
     "run.space": (1, LARGEST),
 }
 CHOICES: dict[str, tuple[str, ...]] = {

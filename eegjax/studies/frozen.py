@@ -16,6 +16,7 @@ from eegjax.train.features import hash_of_arrays, kept
 from eegjax.train.step import Inputs
 
 EXAMPLES_PER_DEVICE = 16
+UNSEEN = ("root", "simulation", "n_classes")  # of `config.data`: the dataset's hash stands for it, or labels are meant
 
 
 def kept_features(
@@ -53,11 +54,12 @@ def kept_features(
     chunk = EXAMPLES_PER_DEVICE * devices.size
     shape = jax.eval_shape(run, placed, batch_of(np.zeros(chunk, np.int64))).shape[1:]
     key = {
+        "version": 1,  # raised when the code makes other features of the same
         "backbone": repr(backbone),
         "weights": hash_of_arrays(params),
         "dataset": dataset.card["hash"],
         "inputs": config.inputs.to_dict(),
-        "data": {name: value for name, value in config.data.to_dict().items() if name != "root"},
+        "data": {name: value for name, value in config.data.to_dict().items() if name not in UNSEEN},
     }
     path = Path(config.run.root) / "features" / f"{hash_of(key)}.npy"
     return kept(path, len(dataset.index), shape, lambda rows: run(placed, batch_of(rows)), chunk, "features")

@@ -1,5 +1,6 @@
 """A paper's tables and figures, gathered from the runs that they need."""
 
+import re
 import shutil
 import sys
 from collections.abc import Callable
@@ -36,11 +37,16 @@ def tables(config: ConfigDict, root: str | None, study: Study, launch: Callable[
     config = config.copy_and_resolve_references()
     with config.unlocked():
         config.run.root = root or config.run.root
-    folders = {row: launch(_with(config, fields)) for row, fields in study.rows(config.protocol).items()}
+    folders = {}
+    for row, fields in study.rows(config.protocol).items():
+        if row:
+            print(f"# {row}\n")
+        folders[row] = launch(_with(config, fields))
     name = f"tables-{config.study}-{config.protocol}-{hash_of([folder.name for folder in folders.values()])}"
     place = Path(config.run.root) / name
     for row, folder in folders.items():
         _gather(row, folder, place)
+    parts = {_prefix(row): row for row in folders if row}
     simulated = bool(read_json(next(iter(folders.values())) / "metrics.json")["simulated"])
     if len(folders) > 1:
         print(_overview(folders, place / "tables", simulated))
@@ -50,7 +56,8 @@ def tables(config: ConfigDict, root: str | None, study: Study, launch: Callable[
         "simulated": simulated,
         "runs": ", ".join(str(folder) for folder in folders.values()),
     }
-    page = write_page(place, f"{config.study}: the paper and ours, {config.protocol}", provenance=provenance)
+    title = f"{config.study}: the paper and ours, {config.protocol}"
+    page = write_page(place, title, provenance=provenance, parts=parts)
     print(f"\nAll of it: {page}")
     return place
 
@@ -62,12 +69,16 @@ def _with(config: ConfigDict, fields: dict[str, object]) -> ConfigDict:
     return one.lock()
 
 
+def _prefix(row: str) -> str:
+    """How the file names of a row begin."""
+    return f"{re.sub(r'[^0-9A-Za-z]+', '_', row).strip('_')}_" if row else ""
+
+
 def _gather(row: str, folder: Path, place: Path) -> None:
     """Copy a run's tables and figures, named after their row."""
-    prefix = f"{row.replace(' ', '_')}_" if row else ""
     for kind in ("tables", "figures"):
         for path in sorted((folder / kind).glob("[!.]*")):
-            write_aside(place / kind / f"{prefix}{path.name}", partial(shutil.copyfile, path))
+            write_aside(place / kind / f"{_prefix(row)}{path.name}", partial(shutil.copyfile, path))
 
 
 def _overview(folders: dict[str, Path], place: Path, simulated: bool) -> str:

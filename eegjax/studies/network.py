@@ -72,8 +72,22 @@ class Network:
         self.model, self.inputs, self.loss = study.model(config, dataset), study.inputs(config), study.loss(config)
         self.compiled_init: Callable[..., Any] | None = None
         self.programs: dict[int, Program] = {}
+        self.pick = jax.jit(
+            lambda tree, place: jax.tree.map(lambda leaf: leaf[place], tree),
+            out_shardings=members.everywhere(self.mesh),
+        )
+        self.fitted: dict[str, Any] = {}
         self.loaded = self._load()
         self.backbone: Any = None  # its parameters, where it is frozen
+
+    def at_once(self) -> int:
+        """Members that run as one program: as many as asked for; else one on a CPU, and elsewhere as many as fit."""
+        if self.config.run.members_at_once or jax.default_backend() == "cpu":
+            return self.config.run.members_at_once
+        with jax.set_mesh(self.mesh):
+            n_bytes = sum(leaf.nbytes for leaf in jax.tree.leaves(self._initial(0)))
+        # beside the states a step holds their successors and the gradients
+        return max(1, int(self.config.run.members_bytes // (3 * n_bytes))) * self.mesh.shape["data"]
 
     def run(self, group: Sequence[int], folder: Path, log: MetricLog) -> pd.DataFrame:
         """Train a group of members (or continue) and predict their validation and test parts."""
@@ -84,7 +98,9 @@ class Network:
         with jax.set_mesh(self.mesh):
             plan = self._plan(group, padded)
             initial = members.stack(
-                [self._initial(member) for member in group], places, members.state_sharding(places, self.mesh)
+                [jax.device_get(self._initial(member)) for member in group],
+                places,
+                members.state_sharding(places, self.mesh),
             )
             if places not in self.programs:
                 self.programs[places] = self._compile(places, initial, plan)
@@ -133,9 +149,9 @@ class Network:
 
     def _load(self) -> dict[str, np.ndarray]:
         """Path -> array of the parameters that come from a file; it is read and checked before anything is trained."""
-        if self.config.model.get("weights", "none") == "none":
+        if self.config.model.get("weights", "none") in ("", "none"):
             return {}
-        stats = self.study.fit(self.config, self.dataset, self.pairs[0][0])
+        stats = self._fit(self.pairs[0][0])
         shapes = jax.eval_shape(self._variables, jax.random.PRNGKey(0), stats, self._first_batch())["params"]
         flat = flatten_dict(self.study.pretrained(self.config, shapes), sep="/")
         return {path: leaf for path, leaf in flat.items() if isinstance(leaf, np.ndarray)}
@@ -154,10 +170,16 @@ class Network:
         self.inputs = lambda stats, batch, key, train: {**batch, "inputs": batch["maps"].squeeze(batch["mask"].ndim)}
         self.model = self.model.clone(on_maps=True)
 
+    def _fit(self, fold: Fold) -> Any:
+        """What the fold's training part gives, once for all seeds."""
+        if fold.name not in self.fitted:
+            self.fitted[fold.name] = self.study.fit(self.config, self.dataset, fold)
+        return self.fitted[fold.name]
+
     def _initial(self, member: int) -> TrainState:
         """A member's state before training, from its fold and seed alone."""
         fold, seed = self.pairs[member]
-        stats = self.study.fit(self.config, self.dataset, fold)
+        stats = self._fit(fold)
         key = jax.random.PRNGKey(seed)
         variables = self._init(jax.random.fold_in(key, 0x1717), stats)
         tx = self._optimizer(variables["params"])
@@ -193,11 +215,7 @@ class Network:
     def _write_weights(self, folder: Path, final: TrainState, group: Sequence[int]) -> None:
         """Each member's whole network, and what was fitted for it, as a file of its own."""
         for place, member in enumerate(group):
-            pick = jax.jit(
-                lambda tree, place=place: jax.tree.map(lambda leaf: leaf[place], tree),
-                out_shardings=members.everywhere(self.mesh),
-            )
-            variables, stats = pick((final.final_weights, final.stats))
+            variables, stats = self.pick((final.final_weights, final.stats), place)
             if self.backbone is not None:
                 variables = {**variables, "params": {**variables["params"], "features": self.backbone}}
             if jax.process_index() == 0:

@@ -1,5 +1,6 @@
 """Public datasets by name: fetched, and prepared for their study."""
 
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 
@@ -29,8 +30,12 @@ def prepare(config: ConfigDict, study: Study, name: str, download: bool) -> str:
     if download:
         FETCH[name](Path(config.data.root), config.run.workers)
     dataset = study.prepare(config)
+    fields = {"data.root": config.data.root, "run.root": config.run.root}
+    if not config.model.get("weights", "none"):
+        fields["model.weights"] = "FILE"
+    overrides = [f"--config.{field}={value}" for field, value in fields.items()]
+    command = ["python", "launch/main.py", f"--config=configs/{config.study}.py:{config.protocol}", *overrides]
     return (
         f"{name}: {len(dataset.card['recordings'])} recordings, {len(dataset.index)} examples, prepared in "
-        f"{dataset.folder}\nNow: python launch/main.py --config=configs/{config.study}.py:{config.protocol} "
-        f"--config.data.root={config.data.root}"
+        f"{dataset.folder}\nNow: {shlex.join(command)}"
     )

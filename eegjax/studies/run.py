@@ -13,7 +13,7 @@ from ml_collections import ConfigDict
 from eegjax import runs
 from eegjax.data import splits
 from eegjax.data.dataset import Dataset
-from eegjax.files import write_aside, write_json
+from eegjax.files import remove_stale, write_aside, write_json
 from eegjax.report.page import write_page
 from eegjax.studies import bounds
 from eegjax.studies.network import Network, Timing
@@ -41,8 +41,15 @@ def run(config: ConfigDict, study: Study, workdir: str | None = None) -> Path:
         if not (folder / "metrics.json").exists():
             _train_and_evaluate(config, study, dataset, folder, started_s)
         if jax.process_index() == 0:
+            _tidy(folder)
             _report(config, study, dataset, folder)
     return folder
+
+
+def _tidy(folder: Path) -> None:
+    """Remove what a start that was killed left half-written."""
+    for place in [folder, *(path for path in folder.rglob("*") if path.is_dir())]:
+        remove_stale(place)
 
 
 def _report(config: ConfigDict, study: Study, dataset: Dataset, folder: Path) -> None:
@@ -102,15 +109,16 @@ def _train(network: Network, folder: Path, log: MetricLog) -> pd.DataFrame:
     """Predictions of one network for all its members; those of finished groups are read back."""
     config = network.config
     frames = []
-    for group in members.grouped(len(network.pairs), config.run.members_at_once):
+    for group in members.grouped(len(network.pairs), network.at_once()):
         place = folder / "checkpoints" / f"{config.model.name}-{group[0]:03d}-{group[-1]:03d}"
         path = place / "predictions.parquet"
         if path.exists():
-            frames.append(pd.read_parquet(path))
-            continue
-        frame = network.run(group, place, log)
+            frame = pd.read_parquet(path)
+        else:
+            frame = network.run(group, place, log)
+            if jax.process_index() == 0:
+                write_aside(path, partial(frame.to_parquet, index=False))
         if jax.process_index() == 0:
-            write_aside(path, partial(frame.to_parquet, index=False))
             for step in [child for child in place.iterdir() if child.is_dir()]:
                 shutil.rmtree(step)  # its weights are kept, and a state is several times as large
         frames.append(frame)

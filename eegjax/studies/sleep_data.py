@@ -29,6 +29,7 @@ AASM_STAGES = ("W", "N1", "N2", "N3", "R")
 SEQUENTIAL = ("vgg16_conv_lstm",)  # networks that read several consecutive epochs
 ON_SIGNAL = ("lstm",)  # networks that read the EEG instead of its image
 NIGHTS = (1, 2)
+DAY_S, LATE_S = 86400, 6 * 3600  # a recording that begins up to so long after lights off lacks what was before
 
 
 def prepare(config: ConfigDict) -> Dataset:
@@ -94,7 +95,7 @@ def _card(config: ConfigDict) -> dict[str, Any]:
         "margin_s": config.data.margin_s,
         "unscored": config.data.unscored,
         "saturate": config.data.saturate,
-        "preparation": 2,  # raised when the code that prepares changes what it makes
+        "preparation": 3,  # raised when the code that prepares changes what it makes
     }
 
 
@@ -148,8 +149,9 @@ def _night(config: ConfigDict, pair: sleep_edf.Pair, stages: np.ndarray) -> slic
         return night
     begun = datetime.datetime.strptime(read_edf_header(pair.psg).start_time, "%H.%M.%S").time()
     of_day_s = [value.hour * 3600 + value.minute * 60 + value.second for value in (begun, time)]
-    first = int((of_day_s[1] - of_day_s[0]) % 86400 // EPOCH_S)
-    if first >= (night.stop or 0):
+    since_begin_s = (of_day_s[1] - of_day_s[0] + LATE_S) % DAY_S - LATE_S
+    first = max(int(since_begin_s // EPOCH_S), 0)
+    if first > np.flatnonzero(stages > 0)[-1]:
         note(f"{pair.psg}: lights off at {time} is after all sleep; {config.data.margin_s:g} s before sleep instead")
         return night
     return slice(first, night.stop)
@@ -198,10 +200,22 @@ def folds(config: ConfigDict, dataset: Dataset) -> list[Fold]:
     """One fold with the last subjects tested (demo); every subject once; or, with one person, every block once.
 
     `config.splits.n_first` keeps only the first of them.
+
+    Raises:
+        UserError: a training part lacks a class that is to be drawn as often as the others; other parts are too small.
     """
+    found = _folds(config, dataset)
+    for fold in found:
+        _check_present(config, dataset, fold)
+    return found
+
+
+def _folds(config: ConfigDict, dataset: Dataset) -> list[Fold]:
     split, subjects = config.splits, sorted(dataset.index["subject"].unique())
     if split.n_test_subjects:
-        return [splits.by_names(dataset.index, "subject", "held-out", subjects[-split.n_test_subjects :])]
+        others, tested = subjects[: -split.n_test_subjects], subjects[-split.n_test_subjects :]
+        validation = others[max(len(others) - split.n_validation_subjects, 0) :]
+        return [splits.by_names(dataset.index, "subject", "held-out", tested, validation)]
     if len(subjects) > 1:
         found = splits.by_group(dataset.index, "subject", split.n_folds, split.n_validation_subjects)
         return found[: split.n_first or None]
@@ -211,6 +225,18 @@ def folds(config: ConfigDict, dataset: Dataset) -> list[Fold]:
         "around the tested one left out; this measures the same person, not a new one"
     )
     return splits.by_block(dataset.index, split.n_blocks, guard * EPOCH_S)[: split.n_first or None]
+
+
+def _check_present(config: ConfigDict, dataset: Dataset, fold: Fold) -> None:
+    counts = np.bincount(labels(config, dataset.index)[fold.train], minlength=len(classes(config)))
+    absent = [name for name, count in zip(classes(config), counts, strict=True) if not count]
+    if absent and config.train.balance != "none":
+        raise UserError(
+            f"fold {fold.name}: no training epoch of stage {', '.join(absent)}, so config.train.balance="
+            f"'{config.train.balance}' can't draw it; choose 'none' (with class_weights) or config.data.n_classes=5"
+        )
+    if absent:
+        note(f"fold {fold.name}: no training epoch of stage {', '.join(absent)}: it can't be learnt in this fold")
 
 
 def source(config: ConfigDict, dataset: Dataset) -> Source:

@@ -53,9 +53,10 @@ def _draw_answers(place: Path, run: Finished) -> None:
     title = f"Recording {recording}, epochs not trained on"
     draw_hypnogram(place / "figure_2_hypnogram.png", lines, run.names, title, run.simulated)
     matrices = {title_of(name): run.confusion(name) for name in run.answered}
-    draw_confusion(place / "confusion.png", matrices, run.names, run.simulated)
+    title = "Tested epochs: the scorer's stages and the networks'"
+    draw_confusion(place / "confusion.png", matrices, run.names, title, run.simulated)
     curves = {title_of(name): _calibration(answers[name]) for name in run.networks}
-    draw_calibration(place / "calibration.png", curves, run.simulated)
+    draw_calibration(place / "calibration.png", curves, "Tested epochs: how sure, and how often right", run.simulated)
 
 
 def _calibration(answers: Answers) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -67,7 +68,7 @@ def _calibration(answers: Answers) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 def _draw_losses(place: Path, folder: Path, run: Finished) -> None:
     frame = pd.read_json(folder / "metrics.jsonl", lines=True)
     frame["model"] = frame["model"].map(title_of)
-    draw_losses(place / "losses.png", frame, run.simulated)
+    draw_losses(place / "losses.png", frame, "Loss and accuracy in training", run.simulated)
 
 
 def _context_s(run: Finished) -> tuple[float, float]:
@@ -121,7 +122,8 @@ def _draw_wrong(path: Path, run: Finished, name: str, arrays: Arrays) -> None:
         )
         for k, example in enumerate(arrays["wrong_example"])
     ]
-    draw_wrong_epochs(path, epochs, run.names, _context_s(run), run.simulated)
+    title = f"{title_of(name)}: the tested epochs whose true stage it held for least likely"
+    draw_wrong_epochs(path, epochs, run.names, _context_s(run), title, run.simulated)
 
 
 def _by_example(answers: Answers) -> dict[int, np.ndarray]:

@@ -14,14 +14,24 @@ from eegjax.data.dataset import Dataset
 from eegjax.data.feed import Batch, gather, in_order
 from eegjax.data.splits import Fold
 from eegjax.data.weight_file import read_weights
-from eegjax.errors import UserError, did_you_mean, note
+from eegjax.errors import UserError, did_you_mean
 from eegjax.evaluate.transitions import correct_prior, count_transitions, smooth, transition_probabilities
 from eegjax.models.lstm import RawLSTM
 from eegjax.models.pretrained import IMAGENET_MEAN, IMAGENET_STD, load_vgg16
 from eegjax.models.vgg import VGG16, VGG16Features
 from eegjax.models.vgg_conv_lstm import VGG16ConvLSTM
 from eegjax.signal import image as images
-from eegjax.studies.sleep_data import ON_SIGNAL, classes, epochs_uv, labels, n_frames, n_samples, positions, source
+from eegjax.studies.sleep_data import (
+    ON_SIGNAL,
+    classes,
+    epochs_uv,
+    labels,
+    n_frames,
+    n_samples,
+    positions,
+    source,
+    units,
+)
 from eegjax.train.losses import cross_entropy
 
 MODELS = ("vgg16", "vgg16_conv_lstm", "lstm")
@@ -34,30 +44,10 @@ def fit(config: ConfigDict, dataset: Dataset, fold: Fold) -> dict[str, np.ndarra
     """What is learnt from the training part alone.
 
     Returns:
-        class_weights [n_classes]: inverse to the class's share, their mean over examples 1, or ones.
-        prior, trained_prior [n_classes]: the classes' shares, and those that balancing made of them.
-        transitions [n_classes, n_classes]: probabilities of the next epoch's class, counted on the training nights.
+        As `fit_labels`, and
         eeg_uv: the signal's scale, for networks that read it. mean_image: what is subtracted from images, if asked for.
-
-    Raises:
-        UserError: a class is missing there and the classes are to be balanced by drawing.
     """
-    targets = labels(config, dataset.index)
-    counts = np.bincount(targets[fold.train], minlength=len(classes(config)))
-    _check_present(config, fold, counts)
-    weights = np.ones(len(counts))
-    if config.train.class_weights:
-        weights = counts.sum() / (np.maximum(counts, 1) * (counts > 0).sum())
-    shares = (counts + 1) / (counts + 1).sum()  # Laplace's rule: a class that wasn't seen is rare, not impossible
-    drawn = weights * (shares if config.train.balance == "none" else 1)
-    index = dataset.index.iloc[fold.train]
-    moves = count_transitions(targets[fold.train], index["recording"].to_numpy(), positions(index), len(counts))
-    stats = {
-        "class_weights": weights,
-        "prior": shares,
-        "trained_prior": drawn / drawn.sum(),
-        "transitions": transition_probabilities(moves),
-    }
+    stats = fit_labels(config, dataset, fold)
     if config.model.name in ON_SIGNAL:
         some = fold.train[:: max(1, len(fold.train) // 1000)]
         stats["eeg_uv"] = np.median(np.abs(epochs_uv(dataset, some))) / 0.6745  # robust: a Gaussian's deviation
@@ -66,15 +56,41 @@ def fit(config: ConfigDict, dataset: Dataset, fold: Fold) -> dict[str, np.ndarra
     return {name: np.asarray(value, np.float32) for name, value in stats.items()}
 
 
-def _check_present(config: ConfigDict, fold: Fold, counts: np.ndarray) -> None:
-    absent = [name for name, count in zip(classes(config), counts, strict=True) if not count]
-    if absent and config.train.balance != "none":
-        raise UserError(
-            f"fold {fold.name}: no training epoch of stage {', '.join(absent)}, so config.train.balance="
-            f"'{config.train.balance}' can't draw it; choose 'none' (with class_weights) or config.data.n_classes=5"
-        )
-    if absent:
-        note(f"fold {fold.name}: no training epoch of stage {', '.join(absent)}: it can't be learnt in this fold")
+def fit_labels(config: ConfigDict, dataset: Dataset, fold: Fold) -> dict[str, np.ndarray]:
+    """What the training part's labels say, float64.
+
+    Returns:
+        class_weights [n_classes]: inverse to the class's share, their mean over examples 1, or ones.
+        prior, trained_prior [n_classes]: the classes' shares, and those that balancing made of them.
+        transitions [n_classes, n_classes]: probabilities of the next epoch's class, counted on the training nights.
+    """
+    targets, n_classes = labels(config, dataset.index), len(classes(config))
+    counts = np.bincount(targets[fold.train], minlength=n_classes)
+    weights = np.ones(n_classes)
+    if config.train.class_weights:
+        weights = counts.sum() / (np.maximum(counts, 1) * (counts > 0).sum())
+    shares = (counts + 1) / (counts + 1).sum()  # Laplace's rule: a class that wasn't seen is rare, not impossible
+    drawn = shares if config.train.balance == "none" else _balanced_shares(config, dataset, fold, targets, n_classes)
+    index = dataset.index.iloc[fold.train]
+    moves = count_transitions(targets[fold.train], index["recording"].to_numpy(), positions(index), n_classes)
+    return {
+        "class_weights": weights,
+        "prior": shares,
+        "trained_prior": weights * drawn / (weights * drawn).sum(),
+        "transitions": transition_probabilities(moves),
+    }
+
+
+def _balanced_shares(
+    config: ConfigDict, dataset: Dataset, fold: Fold, targets: np.ndarray, n_classes: int
+) -> np.ndarray:
+    """[n_classes]: the classes' shares among what balancing draws: equal, unless a sequence's first epoch decides."""
+    drawn, _ = units(config, dataset, fold.train, True)
+    drawn = drawn.reshape(len(drawn), -1)
+    first = targets[drawn[:, 0]]
+    each = np.broadcast_to(1 / np.bincount(first)[first][:, None], drawn.shape)
+    counts = np.bincount(targets[drawn[drawn >= 0]], each[drawn >= 0], n_classes)
+    return counts / counts.sum()
 
 
 def _mean_image(config: ConfigDict, dataset: Dataset, fold: Fold) -> np.ndarray:
@@ -97,18 +113,19 @@ def model(config: ConfigDict, dataset: Dataset) -> nn.Module:
         raise UserError(f"config.model.name is '{name}'; there are {', '.join(MODELS)}.{did_you_mean(name, MODELS)}")
     if config.train.precision not in DTYPES:
         raise UserError(f"config.train.precision is '{config.train.precision}'; there are {', '.join(DTYPES)}")
-    if not settings.weights:
+    if not settings.weights and name not in ON_SIGNAL:
         raise UserError(
             "config.model.weights is not set: give --config.model.weights=FILE, the state dict of "
             "torchvision.models.vgg16 (.pth or .safetensors; torchvision's own file is vgg16-397923af.pth), or ask for "
             "random initial weights by --config.model.weights=none"
         )
-    if name in ON_SIGNAL and settings.weights != "none":
+    if name in ON_SIGNAL and settings.weights not in ("", "none"):
         raise UserError(
             f"config.model.weights is '{settings.weights}', but '{name}' sees no images: VGG16's weights are not for "
             "it; give --config.model.weights=none"
         )
-    if settings.batch_norm and (backbone(config) or config.test.dropout):
+    still = backbone(config)
+    if settings.batch_norm and (still or config.test.dropout):
         field = "config.test.dropout=true" if config.test.dropout else f"config.model.trainable={trainable(config)}"
         raise UserError(f"config.model.batch_norm is true, which excludes {field}: choose one of them")
     common = {"n_outputs": len(classes(config)), "width": settings.width, "dropout": settings.dropout}
@@ -127,6 +144,8 @@ def trainable(config: ConfigDict) -> str:
         UserError: another word, or a part to be frozen at random weights.
     """
     given = config.model.trainable
+    if config.model.name in ON_SIGNAL:
+        return "all"
     if not given:
         return "all" if config.model.weights == "none" else "fc"
     if given not in TRAINABLE:
@@ -143,7 +162,7 @@ def trainable(config: ConfigDict) -> str:
 
 def frozen(config: ConfigDict) -> str:
     """The pattern of the parameters that are not trained, beside a frozen backbone's; the ConvLSTM is always new."""
-    return "^(fc6|fc7)/" if trainable(config) == "head" else ""
+    return "^(fc6|fc7)/" if trainable(config) == "head" and config.model.name == "vgg16" else ""
 
 
 def backbone(config: ConfigDict) -> nn.Module | None:
@@ -164,12 +183,12 @@ def backbone(config: ConfigDict) -> nn.Module | None:
 
 def pretrained(config: ConfigDict, params: Any) -> Any:
     """The parameters with those of `config.model.weights` in their places; nothing is read if that is `none`."""
-    if config.model.weights == "none":
+    if config.model.weights in ("", "none"):
         return params
     path, part = config.model.weights, trainable(config)
-    # The paper re-initialises the three last layers when it trains all.
-    raw = config.inputs.scale == "raw"
-    loaded = load_vgg16(params, read_weights(path), path, features_only=part == "all", raw=raw)
+    # The paper's code re-initialises the three last layers, its text only the head.
+    anew, raw = config.protocol == "paper" and part != "head", config.inputs.scale == "raw"
+    loaded = load_vgg16(params, read_weights(path), path, features_only=anew, raw=raw)
     if part == "head" and "fc6" in params and loaded["fc6"] is params["fc6"]:
         raise UserError(
             f"config.model.trainable is 'head', but fc6 and fc7 of {path} are for images of 224 pixels and would stay "
@@ -232,10 +251,11 @@ def calibrate(config: ConfigDict, dataset: Dataset, folds: Sequence[Fold], predi
     """
     if not (config.test.prior_correction or config.test.viterbi):
         return predictions
-    by_name = {fold.name: fit(config, dataset, fold) for fold in folds}
+    by_name, one = {fold.name: fold for fold in folds}, config.copy_and_resolve_references()
     frames = [predictions]
     for _, part in predictions.groupby(["model", "fold", "seed", "split"], sort=False):
-        frames += decoded(config, by_name[part["fold"].iloc[0]], part)
+        one.model.name, fold = part["model"].iloc[0], by_name[part["fold"].iloc[0]]
+        frames += decoded(config, fit_labels(one, dataset, fold), part)
     return pd.concat(frames, ignore_index=True)
 
 

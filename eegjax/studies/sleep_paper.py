@@ -187,7 +187,7 @@ def table_4(
         "Recomputed from the paper's Table 3 with all possible draws; the paper drew at random, without a seed.",
         ONE_VS_REST,
     ]
-    notes += ["Bootstrap: low-value-high, 95 %, over examples instead of stages."] if intervals else []
+    notes += ["Bootstrap: low-value-high, 95 %, drawn as for the results instead of over stages."] if intervals else []
     return pd.DataFrame(rows).fillna(""), [*notes, *_merged(confusions.values())]
 
 

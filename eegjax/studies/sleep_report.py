@@ -30,6 +30,7 @@ TITLES = {
 DECODED = {"_viterbi": ", Viterbi-smoothed", "_prior": ", prior corrected"}
 STANDARD_ROWS: dict[str, dict[str, Any]] = {
     "current epoch": {},
+    "current epoch, six stages": {"data.n_classes": 6},
     "two epochs before and after": {"data.context_epochs": 2},
     "two epochs before (causal)": {"data.context_epochs": 2, "data.causal": True},
 }
@@ -37,10 +38,8 @@ PAPER_NETWORKS = ("vgg16", "vgg16_conv_lstm")
 
 
 def rows(protocol: str) -> dict[str, dict[str, Any]]:
-    """The runs that the paper's tables need: both networks on the same folds, in `standard` with each context."""
-    if protocol != "standard":
-        return {"": {}}
-    return {row: {**fields, "model.beside": ("vgg16_conv_lstm",)} for row, fields in STANDARD_ROWS.items()}
+    """The runs that the paper's tables need: one, or in `standard` one for each context and set of stages."""
+    return STANDARD_ROWS if protocol == "standard" else {"": {}}
 
 
 def title_of(model: str) -> str:
@@ -163,7 +162,7 @@ def _bootstrapped(run: Finished, models: Iterable[str]) -> dict[str, dict[str, t
         ends = {
             key: [run.metrics[f"{prefix}{name}{end}"] for end in ("_low", "", "_high")] for key, name in means.items()
         }
-        found[model] = {key: (_number(low), _number(value), _number(high)) for key, (low, value, high) in ends.items()}
+        found[model] = {key: tuple(np.array(numbers, float)) for key, numbers in ends.items()}  # null becomes nan
     return found
 
 
@@ -176,25 +175,31 @@ def quirks(config: ConfigDict) -> list[str]:
         "over-calls rare stages such as N1 and N4.": train.balance == "under",
         "The image shows two epochs before and two after the current one (150 s), as the paper's code does; its text "
         "says the current epoch only.": config.protocol == "paper" and data.context_epochs == 2,
-        "Nights are cut from lights off to 15 min after the last sleep (15 min around sleep where the time of lights "
-        "off is unknown).": data.crop == "lights",
+        f"Nights are cut from lights off to {data.margin_s / 60:g} min after the last sleep (as much before the first "
+        "where the time of lights off is unknown).": data.crop == "lights",
         "Unscored epochs and movement count as W.": data.unscored == "wake",
         "Image values above 1 saturate before equalisation.": data.saturate,
-        "Images enter as 0..255, no mean subtracted; torchvision's first kernel is rescaled to that range, as the "
-        "paper's own weights were made for it.": config.inputs.scale == "raw",
+        "Images enter as 0..255, no mean subtracted.": config.inputs.scale == "raw",
+        "Torchvision's first kernel is rescaled to images of 0..255, as the paper's own weights were made for them.": (
+            config.inputs.scale == "raw" and model.weights != "none"
+        ),
         "All layers are trained, the fully connected ones from new weights (the paper's text says only the last layer; "
         "its code does this).": config.protocol == "paper" and model.trainable == "all",
         "The ConvLSTM takes a single step from a zero state: nothing recurs.": recurrent and model.sequence_epochs == 1,
         "Dropout stays on at test.": test.dropout,
         "The last, partial batch of test epochs is left out.": test.whole_batches,
         "The declared L2 penalty of 0.0005 isn't in the loss.": config.protocol == "paper" and train.weight_decay == 0,
-        "Only the first fold of leave-one-subject-out is run: the first subject tested, the last two for validation.": (
+        "Only the first fold is run: of leave-one-subject-out the first subject tested, the last two for validation.": (
             config.splits.n_first == 1
+        ),
+        "The weights with the lowest validation loss are kept, dropout on there too.": (
+            config.protocol == "paper" and config.splits.n_validation_subjects > 0
         ),
         "Six stages of Rechtschaffen & Kales, where the AASM has five.": (
             config.protocol == "paper" and data.n_classes == 6
         ),
-        "Context comes before the current epoch only, as in real time; the equalisation still knows the whole night.": (
+        "Context comes before the current epoch only, as in real time, but for 2 s of the last spectral window; the "
+        "equalisation still knows the whole night.": (
             data.causal
         ),
     }
@@ -212,15 +217,10 @@ def _results(run: Finished) -> pd.DataFrame:
             ("macro_f1", "macro F1"),
             ("mean_one_vs_rest_accuracy", "mean one-vs-rest accuracy"),
         ):
-            value, low, high = (_number(metrics[f"{prefix}{metric}{end}"]) for end in ("", "_low", "_high"))
-            row[title] = format_interval(value, low, high)
+            row[title] = format_interval(*(metrics[f"{prefix}{metric}{end}"] for end in ("", "_low", "_high")))
         row["difference"] = _difference(metrics, name) if place else ""
         rows.append(row)
     return pd.DataFrame(rows)
-
-
-def _number(value: float | None) -> float:
-    return float("nan") if value is None else value
 
 
 def _difference(metrics: dict[str, Any], name: str) -> str:

@@ -2,14 +2,14 @@
 
 import json
 import shlex
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
+from flax.errors import FlaxError
 from flax.traverse_util import flatten_dict, unflatten_dict
 from ml_collections import ConfigDict
 
@@ -44,21 +44,24 @@ def finished(folder: Path) -> ConfigDict:
     """The configuration of a finished run.
 
     Raises:
-        UserError: the folder is none, or its run isn't finished.
+        UserError: the folder is none, its run isn't finished, or files of it are missing.
     """
     folder = Path(folder)
     if not (folder / "config.json").exists():
         raise UserError(f"{folder}: no run folder (it has no config.json); give one that launch/main.py has made")
-    if not (folder / "metrics.json").exists():
+    missing = [name for name in ("environment.json", "card.json", "metrics.json") if not (folder / name).exists()]
+    if "metrics.json" in missing and "environment.json" not in missing:
         command = read_json(folder / "environment.json")["starts"][-1]["command"]
         raise UserError(
             f"{folder}: this run isn't finished; finish it by the command that began it: python {shlex.join(command)}"
         )
+    if missing:
+        raise UserError(f"{folder}: no whole run folder ({', '.join(missing)} missing); copy all of it")
     return ConfigDict(read_json(folder / "config.json")["config"])
 
 
-def load(folder: Path, model: str) -> list[Trained]:
-    """All members of one of a run's networks, in their order.
+def load(folder: Path, model: str, at_most: int | None = None) -> list[Trained]:
+    """All members of one of a run's networks (or the first of them), in their order.
 
     Raises:
         UserError: there are none, or a file is broken.
@@ -66,7 +69,7 @@ def load(folder: Path, model: str) -> list[Trained]:
     paths = sorted((Path(folder) / "weights").glob(f"{model}-[0-9]*.safetensors"))
     if not paths:
         raise UserError(f"{folder}: no weights/{model}-*.safetensors; the run must be trained again, in a new folder")
-    return [_read(path) for path in paths]
+    return [_read(path) for path in paths[:at_most]]
 
 
 def _read(path: Path) -> Trained:
@@ -116,25 +119,59 @@ def predict(
         rows: [n] int64 of the index, ascending within each recording.
 
     Returns:
-        [n_networks, n, n_classes] float32 probabilities.
+        [n_networks, n, n_classes] float32 probabilities, without dropout (`config.test.dropout` is for papers' tables).
+
+    Raises:
+        UserError: the networks' weights are not those of the configuration's model.
     """
-    step, place = applied(config, study, dataset), {row: number for number, row in enumerate(rows.tolist())}
+    from tqdm import tqdm
+
+    place = {row: number for number, row in enumerate(rows.tolist())}
     found = np.empty((len(networks), len(rows), len(study.classes(config))), np.float32)
-    weights = [jax.device_put((one.variables, one.stats)) for one in networks]
-    for part, scored, batch in batches(config, study, dataset, rows):
+    apply = applied(config, study, dataset, networks)
+    for part, scored, batch in tqdm(batches(config, study, dataset, rows), desc="predicting", unit="batch"):
         where = [place[row] for row in part[scored].tolist()]
-        for number, (variables, stats) in enumerate(weights):
-            found[number, where] = np.asarray(step(variables, stats, batch))[scored]
+        for number, probabilities in enumerate(apply(batch)):
+            found[number, where] = np.asarray(probabilities)[scored]
     return found
 
 
-def applied(config: ConfigDict, study: Study, dataset: Dataset) -> Callable[[Any, Any, Batch], jax.Array]:
-    """Compiled: (variables, stats, batch) -> probabilities."""
-    model: nn.Module = study.model(config, dataset)
-    inputs, decide = study.inputs(config), study.predict(config)
+def applied(
+    config: ConfigDict, study: Study, dataset: Dataset, networks: Sequence[Trained]
+) -> Callable[[Batch], Iterator[jax.Array]]:
+    """Compiled: batch -> probabilities of each network; a frozen backbone, the same in all, is gone through once."""
+    model, inputs, decide = study.model(config, dataset), study.inputs(config), study.predict(config)
+    backbone = study.backbone(config)
+    features = jax.device_put(networks[0].variables["params"]["features"]) if backbone else None
+    weights = [jax.device_put((_above(one.variables) if backbone else one.variables, one.stats)) for one in networks]
+    model = model.clone(on_maps=True) if backbone else model
 
-    def step(variables: Any, stats: Any, batch: Batch) -> jax.Array:
+    @jax.jit
+    def see(features: Any, stats: Any, batch: Batch) -> jax.Array:
         images = inputs(stats, jax.tree.map(jnp.asarray, batch), None, False)["inputs"]
-        return decide(model.apply(variables, images, train=False, mask=batch["mask"]))
+        if backbone is None:
+            return images
+        maps: Any = backbone.apply({"params": features}, images.reshape(-1, *images.shape[-3:]))
+        return maps.reshape(*images.shape[:-3], *maps.shape[1:])
 
-    return jax.jit(step)
+    @jax.jit
+    def answer(variables: Any, seen: jax.Array, mask: jax.Array) -> jax.Array:
+        return decide(model.apply(variables, seen, train=False, mask=mask))
+
+    def apply(batch: Batch) -> Iterator[jax.Array]:
+        seen = None
+        for one, (variables, stats) in zip(networks, weights, strict=True):
+            try:
+                seen = see(features, stats, batch) if seen is None or backbone is None else seen
+                yield answer(variables, seen, batch["mask"])
+            except FlaxError as error:
+                text = " ".join(str(error).split())
+                raise UserError(f"weights {one.names} don't fit {config.model.name}: {text}") from error
+
+    return apply
+
+
+def _above(variables: dict[str, Any]) -> dict[str, Any]:
+    """A network's variables without its backbone's."""
+    params = {name: tree for name, tree in variables["params"].items() if name != "features"}
+    return {**variables, "params": params}

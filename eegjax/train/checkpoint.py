@@ -14,6 +14,7 @@ from orbax.checkpoint.checkpoint_managers import LatestN
 
 from eegjax.errors import UserError, note
 
+SLOW_S = 2.0  # a save that takes longer is one of a large state
 DISK_WORDS = ("No space left", "File too large", "Disk quota exceeded", "RESOURCE_EXHAUSTED")
 
 
@@ -21,22 +22,34 @@ class Checkpoints:
     """The newest two states of a run in a folder; the best weights so far are part of the state."""
 
     def __init__(self, folder: Path, every_s: float) -> None:
-        """Open (or make) the folder; `due` says so every `every_s` seconds."""
+        """Open (or make) the folder; `due` says so every `every_s` seconds, or less often if a save takes long."""
         options = ocp.CheckpointManagerOptions(preservation_policy=LatestN(2), create=True)
         self._folder = folder.absolute()
         self._manager = ocp.CheckpointManager(self._folder, options=options)
         self._every_s = every_s
         self._saved_s = time.monotonic()
+        self._saving, self._took_s = False, 0.0
 
-    def due(self, step: int) -> bool:
-        """Whether the last save lies more than `every_s` seconds back, asked once per step.
+    def due(self, step: int, epoch_ends: bool = False) -> bool:
+        """Whether to save now, asked once per step: at the end of an epoch, and every `every_s` seconds.
 
-        Several processes must save together: they go by the first one's clock, which they ask every tenth step.
+        A state of gigabytes takes longer to write than that: then the saves take a fifth of the time at most, or
+        training would wait for the disk. Several processes must save together: they go by the first one's clock, which
+        they ask every tenth step.
         """
-        late = time.monotonic() - self._saved_s > self._every_s
         if jax.process_count() == 1:
-            return late
-        return step % 10 == 0 and bool(multihost_utils.broadcast_one_to_all(np.asarray(late)))
+            return self._late(epoch_ends)
+        return (epoch_ends or step % 10 == 0) and bool(
+            multihost_utils.broadcast_one_to_all(np.asarray(self._late(epoch_ends)))
+        )
+
+    def _late(self, epoch_ends: bool) -> bool:
+        since_s = time.monotonic() - self._saved_s
+        if self._saving and not self._manager.is_saving_in_progress():
+            self._saving, self._took_s = False, since_s
+        pause_s = 5 * self._took_s if self._took_s > SLOW_S else 0.0
+        busy = self._saving and since_s > SLOW_S
+        return not busy and since_s >= max(pause_s, 0.0 if epoch_ends else self._every_s)
 
     def save(self, step: int, state: Any, *, wait: bool = False) -> None:
         """Save a state in the background, or wait until it stands on the disk.
@@ -44,6 +57,7 @@ class Checkpoints:
         Raises:
             UserError: the disk is full; the saves before are whole.
         """
+        begun_s = time.monotonic()
         try:
             if step not in self._manager.all_steps():
                 self._manager.save(step, args=ocp.args.Composite(state=ocp.args.StandardSave(state)))
@@ -56,7 +70,8 @@ class Checkpoints:
                     "free some space and start the same command again to continue from it"
                 ) from error
             raise
-        self._saved_s = time.monotonic()
+        self._saved_s, self._saving = begun_s, not wait
+        self._took_s = time.monotonic() - begun_s if wait else 0.0
 
     def restore(self, state: Any) -> Any | None:
         """The newest state that can be read, in the shapes and on the devices of `state`; None if there is none.

@@ -101,7 +101,8 @@ def train(
                     state, values = validate(state)
                     writer.validated(step, values)
                 asked = preemption.asked(step)
-                if epoch_ends or asked or checkpoints.due(step):
+                due = checkpoints.due(step, epoch_ends)  # asked by all processes at the same steps
+                if due or asked:
                     writer.flush()  # a run that continues from this save writes no earlier line again
                     checkpoints.save(step + 1, state, wait=asked)
                 if asked:

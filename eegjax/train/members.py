@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
-import jax.numpy as jnp
+import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from eegjax.errors import UserError
@@ -101,8 +101,8 @@ def spread(function: Callable[..., Any], n_members: int, mesh: Mesh) -> Callable
 def stack(trees: Sequence[Any], places: int, sharding: NamedSharding) -> Any:
     """Members' trees as one, padded with copies of the last, on the devices."""
     padded = [*trees, *[trees[-1]] * (places - len(trees))]
-    stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *padded)
-    return jax.tree.map(lambda leaf: put(leaf, sharding), stacked)
+    # Leaf by leaf on the host: on the devices all of them would lie there twice.
+    return jax.tree.map(lambda *leaves: put(np.stack(jax.device_get(leaves)), sharding), *padded)
 
 
 def put(leaf: Any, sharding: NamedSharding) -> jax.Array:

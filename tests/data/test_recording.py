@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from eegjax.data.edf_header import read_edf_header
-from eegjax.data.recording import EegChannel, read_eeg_channel, resample
+from eegjax.data.recording import HIGH_PASS_HZ, EegChannel, high_pass, plain_name, read_eeg_channel, resample
 from eegjax.errors import UserError
 
 SFREQ, N_TIMES = 100.0, 6000
@@ -110,6 +110,7 @@ def test_every_format_gives_the_same_microvolts(tmp_path: Path, kind: str, caplo
     read = read_eeg_channel(write(tmp_path, kind), "Cz", min_s=60.0)
     assert isinstance(read, EegChannel)
     assert (read.ch_name, read.ch_names, read.sfreq_recorded, read.start) == ("Cz", CH_NAMES, SFREQ, START)
+    assert read.high_passed_hz is None
     assert (read.eeg.dtype, read.eeg.shape) == (np.float32, (N_TIMES,))
     np.testing.assert_allclose(read.eeg, noise_uv()[1], atol=0.011)  # the files' digital steps
     assert not caplog.records
@@ -302,6 +303,67 @@ def test_another_rate_is_resampled_and_said(tmp_path: Path, kind: str, caplog) -
     assert (read.sfreq_recorded, read.eeg.size) == (250.0, N_TIMES * 100 // 250)
     np.testing.assert_allclose(read.eeg, resample(noise_uv()[1], 250.0, 100.0), atol=0.02)
     assert "channel 'Cz': resampled from 250 Hz to 100 Hz" in caplog.text
+
+
+# ---- DC-coupled recordings
+
+
+def drift_uv(n_times: int, level_uv: float = -28_000.0) -> np.ndarray:
+    """Tens of millivolts that drift by millivolts."""
+    time = np.linspace(0, 1, n_times)
+    return level_uv + 400 * time + 150 * np.sin(5 * time)
+
+
+@pytest.mark.parametrize("f_hz", [0.1, HIGH_PASS_HZ, 0.6, 1.0, 12.0])
+@pytest.mark.parametrize("sfreq", [100.0, 512.0])
+def test_the_high_pass_has_butterworths_gain_and_no_phase(f_hz: float, sfreq: float) -> None:
+    time_s = np.arange(int(120 * sfreq)) / sfreq
+    sine = np.sin(2 * np.pi * f_hz * time_s)
+    middle = slice(int(40 * sfreq), int(80 * sfreq))
+    gain = 1 / (1 + (HIGH_PASS_HZ / f_hz) ** 4)  # second order, twice
+    np.testing.assert_allclose(high_pass(sine, sfreq)[middle], gain * sine[middle], atol=2e-3)
+
+
+@pytest.mark.parametrize("kind", ["bdf", "vhdr", "fif"])
+def test_a_dc_coupled_recording_is_read_as_if_it_were_none(tmp_path: Path, kind: str, caplog) -> None:
+    sfreq, n_times = 256.0, 256 * 120
+    eeg = mne.filter.filter_data(noise_uv(1, n_times)[0], sfreq, 0.5, 30.0, verbose="error")
+    data = np.stack([eeg + drift_uv(n_times), drift_uv(n_times, 15_000.0)[::-1] - eeg, noise_uv(1, n_times)[0]])
+    path = tmp_path / f"dc_raw.{kind}"
+    if kind == "bdf":
+        wide = {"physical_dimension": "uV", "physical_range": (-262_144, 262_143)}  # BioSemi's
+        signals = [edfio.BdfSignal(x, sfreq, label=n, **wide) for x, n in zip(data, CH_NAMES, strict=True)]
+        edfio.Bdf(signals).write(path)
+    else:
+        write(tmp_path, kind, data, sfreq=sfreq, **({"dtype": "IEEE_FLOAT_32"} if kind == "vhdr" else {}))
+        path = tmp_path / ("night.vhdr" if kind == "vhdr" else "night_raw.fif")
+    expected, itself = (resample(x, sfreq, 100.0) for x in (high_pass(eeg, sfreq), eeg))
+    assert (expected - itself).std() < 0.05 * itself.std()  # what lies at 0.5 Hz is weakened a little
+    for channel, factor in (("Fpz", 1), ("Cz", -1), ("Fpz-Cz", 2)):
+        caplog.clear()
+        read = read_eeg_channel(path, channel)
+        assert read.high_passed_hz == HIGH_PASS_HZ
+        assert re.search(rf"channel '{channel}': DC-coupled .* high-passed at 0.3 Hz", caplog.text)
+        np.testing.assert_allclose(read.eeg, factor * expected, atol=0.1)  # of the drift, a millionth is left
+    assert read_eeg_channel(path, "EOG").high_passed_hz is None
+
+
+@pytest.mark.parametrize(("level_uv", "passed"), [(9.0, False), (-9.0, False), (11.0, True), (-11.0, True)])
+def test_half_the_amplitude_decides(tmp_path: Path, level_uv: float, passed: bool) -> None:
+    eeg = noise_uv(1)
+    eeg *= 20 / (1.4826 * np.median(np.abs(eeg)))
+    path = write(tmp_path, "edf", eeg + level_uv, ("Cz",))
+    assert (read_eeg_channel(path).high_passed_hz is not None) == passed
+
+
+@pytest.mark.parametrize("n_times", [1, 2, 100, 3000])
+def test_any_length_can_be_high_passed(n_times: int) -> None:
+    np.testing.assert_allclose(high_pass(np.full(n_times, -28_000.0), 100.0), 0, atol=1e-6)
+
+
+def test_names_of_the_same_channel() -> None:
+    assert len({plain_name(name) for name in ("EEG Fpz-Cz", "FPZ-CZ", "eeg fpz - cz")}) == 1
+    assert plain_name("Fpz-Cz") != plain_name("Pz-Oz")
 
 
 # ---- units

@@ -183,7 +183,7 @@ def test_the_first_step_forgets_nothing_since_there_is_nothing():
 
 
 def test_stacked_cells_are_one_after_another_with_dropout_after_each():
-    module, variables, apply = made(VGG16ConvLSTM(6, WIDTH, on_maps=True, n_cells=2), 2)
+    module, variables, apply = made(VGG16ConvLSTM(6, WIDTH / 4, on_maps=True, n_cells=2), 2)
     params, maps = variables["params"], pictures(2, 3, size=2)
     hidden = maps
     for name in ("conv_lstm", "conv_lstm_2"):
@@ -191,17 +191,21 @@ def test_stacked_cells_are_one_after_another_with_dropout_after_each():
     expected = hidden.reshape(2, 3, -1) @ params["head"]["kernel"] + params["head"]["bias"]
     np.testing.assert_allclose(apply(variables, maps), expected, rtol=1e-4, atol=1e-5)
 
-    _, captured = module.apply(
-        variables,
-        maps,
-        train=True,
-        rngs={"dropout": jax.random.key(0)},
-        capture_intermediates=lambda part, _: isinstance(part, nn.Dropout),
-        mutable=["intermediates"],
-    )
+    @jax.jit
+    def training(key: Any) -> Any:
+        return module.apply(
+            variables,
+            maps,
+            train=True,
+            rngs={"dropout": key},
+            capture_intermediates=lambda part, _: isinstance(part, nn.Dropout),
+            mutable=["intermediates"],
+        )
+
+    _, captured = training(jax.random.key(0))
     dropped = [float(np.mean(leaf == 0)) for leaf in jax.tree.leaves(captured)]
     assert len(dropped) == 2
-    assert all(0.4 < share < 0.6 for share in dropped)
+    assert all(0.35 < share < 0.65 for share in dropped)
 
 
 @pytest.mark.parametrize("changed", [0, 1, 2])

@@ -28,7 +28,7 @@ BINS = (np.array([np.nan, 0.35, 0.62, 0.95]), np.array([np.nan, 0.4, 0.5, 0.9]),
 
 def test_calibration_leaves_empty_bins_out_and_shows_counts(tmp_path, saved):
     other = (np.array([0.35, 0.95]), np.array([0.1, 1.0]), np.array([3, 1]))
-    draw_calibration(tmp_path / "c.png", {"CNN": BINS, "RNN": other})
+    draw_calibration(tmp_path / "c.png", {"CNN": BINS, "RNN": other}, "Calibration")
     curve, bars = saved[0].axes
     diagonal, cnn, rnn = (np.transpose(line.get_data()).tolist() for line in curve.lines)
     assert diagonal == [[0, 0], [1, 1]]
@@ -48,7 +48,7 @@ def test_calibration_leaves_empty_bins_out_and_shows_counts(tmp_path, saved):
 def test_a_model_without_epochs_has_no_curve(tmp_path, saved):
     nothing = (np.full(2, np.nan), np.full(2, np.nan), np.zeros(2, int))
     with np.errstate(all="raise"):
-        draw_calibration(tmp_path / "c.png", {"CNN": nothing})
+        draw_calibration(tmp_path / "c.png", {"CNN": nothing}, "Calibration")
     assert len(saved[0].axes[0].lines[1].get_xdata()) == 0
 
 
@@ -71,7 +71,7 @@ def test_losses_show_members_and_their_mean(tmp_path, saved):
     frame = pd.concat([rows("CNN", seed, 10, 0.1 * seed, True) for seed in range(3)] + [rows("RNN", 0, 10, 0, False)])
     frame = frame.reset_index(drop=True)
     frame.loc[frame.index[3], "loss"] = np.nan  # one value that wasn't finite
-    draw_losses(tmp_path / "l.png", frame)
+    draw_losses(tmp_path / "l.png", frame, "Training")
     axes = np.reshape(saved[0].axes, (2, 2))
     assert [axis.get_title() for axis in axes[0]] == ["CNN", "RNN"]
     assert [axis.get_ylabel() for axis in axes[:, 0]] == ["loss", "accuracy"]
@@ -98,7 +98,7 @@ def test_long_training_is_smoothed_and_validation_is_not(tmp_path, saved):
     frame = rows("CNN", 0, 100, 0.0, True).reset_index(drop=True)
     frame["loss"] += rng.normal(0, 0.3, len(frame))
     frame["validation_loss"] += rng.normal(0, 0.3, len(frame))
-    draw_losses(tmp_path / "l.png", frame)
+    draw_losses(tmp_path / "l.png", frame, "Training")
     raw, smooth, validation = (line.get_ydata() for line in saved[0].axes[0].lines)
     np.testing.assert_allclose(raw, frame["loss"].dropna())
     np.testing.assert_allclose(smooth[50], raw[45:55].mean())
@@ -108,6 +108,7 @@ def test_long_training_is_smoothed_and_validation_is_not(tmp_path, saved):
 
 def test_simulated_figures_are_stamped(tmp_path, saved):
     for simulated in (True, False):
-        draw_calibration(tmp_path / "c.png", {"CNN": BINS}, simulated)
-        draw_losses(tmp_path / "l.png", rows("CNN", 0, 3, 0.0, False), simulated)
+        draw_calibration(tmp_path / "c.png", {"CNN": BINS}, "Calibration", simulated)
+        draw_losses(tmp_path / "l.png", rows("CNN", 0, 3, 0.0, False), "Training", simulated)
     assert ["SIMULATED DATA" in [text.get_text() for text in one.texts] for one in saved] == [True, True, False, False]
+    assert [one.get_suptitle() for one in saved] == ["Calibration", "Training"] * 2

@@ -120,6 +120,7 @@ def test_axes_are_hertz_and_seconds(tmp_path, saved, context_s, ticks, limits):
     draw_sensitivity(path, {"W": image}, {"CNN": {"W": image}}, ["W"], 30.0, context_s, "Night")
     for axis in saved[0].axes[:2]:
         assert axis.get_xticks().tolist() == ticks
+        assert axis.get_yticklabels()[0].get_text() == "0"
         assert axis.get_xlim() == (ticks[0], ticks[-1])
         assert axis.get_ylim() == (0, 30)
         assert axis.get_yticks().tolist() == [0, 10, 20, 30]
@@ -181,7 +182,7 @@ def wrong(number: int, amplitude_uv: float = 80.0) -> WrongEpoch:
 
 def test_wrong_epochs_say_what_was_scored_and_answered(tmp_path, saved):
     epochs = [wrong(0), wrong(1, 120.0)]
-    draw_wrong_epochs(tmp_path / "w.png", epochs, NAMES, BOTH_S)
+    draw_wrong_epochs(tmp_path / "w.png", epochs, NAMES, BOTH_S, "Wrong")
     axes = np.reshape(saved[0].axes, (2, 3))
     for row, epoch, clock in zip(axes, epochs, ("1:00:00", "1:00:30"), strict=True):
         title = row[0].get_title(loc="left")
@@ -206,13 +207,14 @@ def test_wrong_epochs_say_what_was_scored_and_answered(tmp_path, saved):
 
 @pytest.mark.parametrize(("amplitude_uv", "limit_uv"), [(1.0, 50), (4000.0, 200)])
 def test_eeg_axes_stay_within_reason(tmp_path, saved, amplitude_uv, limit_uv):
-    draw_wrong_epochs(tmp_path / "w.png", [wrong(0, 0.1), wrong(1, amplitude_uv)], NAMES, NONE_S)
+    draw_wrong_epochs(tmp_path / "w.png", [wrong(0, 0.1), wrong(1, amplitude_uv)], NAMES, NONE_S, "Wrong")
     assert saved[0].axes[0].get_ylim() == saved[0].axes[3].get_ylim() == (-limit_uv, limit_uv)
 
 
 def test_without_wrong_epochs_the_figure_says_so(tmp_path, saved):
-    draw_wrong_epochs(tmp_path / "w.png", [], NAMES, BOTH_S)
-    assert [text.get_text() for text in saved[0].texts] == ["no epoch is scored totally wrong"]
+    draw_wrong_epochs(tmp_path / "w.png", [], NAMES, BOTH_S, "Wrong")
+    assert "no epoch is scored totally wrong" in [text.get_text() for text in saved[0].texts]
+    assert saved[0].get_suptitle() == "Wrong"
 
 
 def test_unknown_stages_are_refused(tmp_path):
@@ -220,15 +222,15 @@ def test_unknown_stages_are_refused(tmp_path):
         with pytest.raises(ValueError, match=r"\['S1'\] should be among"):
             draw(tmp_path / "x.png", {}, {}, ["W", "S1"], 30.0, NONE_S, "Night")
     with pytest.raises(ValueError, match=r"\['S1'\] should be among"):
-        draw_wrong_epochs(tmp_path / "x.png", [], ["W", "S1"], NONE_S)
+        draw_wrong_epochs(tmp_path / "x.png", [], ["W", "S1"], NONE_S, "Wrong")
     assert not list(tmp_path.iterdir())
 
 
 def test_simulated_figures_are_stamped(tmp_path, saved):
     draw_sensitivity(tmp_path / "s.png", pictures("W"), {}, ["W"], 30.0, NONE_S, "Night", simulated=True)
     draw_activations(tmp_path / "a.png", pictures("W"), {}, ["W"], 30.0, NONE_S, "Night", simulated=True)
-    draw_wrong_epochs(tmp_path / "w.png", [wrong(0)], NAMES, NONE_S, simulated=True)
-    draw_wrong_epochs(tmp_path / "n.png", [], NAMES, NONE_S, simulated=True)
+    draw_wrong_epochs(tmp_path / "w.png", [wrong(0)], NAMES, NONE_S, "Wrong", simulated=True)
+    draw_wrong_epochs(tmp_path / "n.png", [], NAMES, NONE_S, "Wrong", simulated=True)
     draw_sensitivity(tmp_path / "s.png", pictures("W"), {}, ["W"], 30.0, NONE_S, "Night")
     stamped = ["SIMULATED DATA" in [text.get_text() for text in figure.texts] for figure in saved]
     assert stamped == [True, True, True, True, False]

@@ -2,6 +2,7 @@
 
 import matplotlib.image
 import numpy as np
+import PIL.Image
 import pytest
 from matplotlib.figure import Figure
 
@@ -67,7 +68,7 @@ def test_hypnogram_refuses_unknown_stages(tmp_path):
 
 def test_confusion_shows_row_shares_and_counts(tmp_path, saved):
     counts = np.array([[3, 1, 0], [0, 0, 0], [5, 0, 15]])  # the second class never occurs
-    draw_confusion(tmp_path / "c.png", {"CNN": counts, "RNN": counts.T}, ["a", "b", "c"])
+    draw_confusion(tmp_path / "c.png", {"CNN": counts, "RNN": counts.T}, ["a", "b", "c"], "Test epochs")
     panel = saved[0].axes[0]
     np.testing.assert_allclose(panel.images[0].get_array(), [[75, 25, 0], [0, 0, 0], [25, 0, 75]])
     assert [text.get_text() for text in panel.texts] == ["75 %", "3", "25 %", "1", "25 %", "5", "75 %", "15"]
@@ -75,8 +76,17 @@ def test_confusion_shows_row_shares_and_counts(tmp_path, saved):
     assert [axis.get_title() for axis in saved[0].axes[:2]] == ["CNN", "RNN"]
 
 
+def test_titles_are_kept_in_the_file_for_the_page(tmp_path):
+    draw_confusion(tmp_path / "c.png", {"CNN": np.eye(2, dtype=int)}, ["a", "b"], "Test epochs: κ")
+    draw_hypnogram(tmp_path / "h.png", [("truth", ONSETS, CODES)], NAMES, "Night SC4001")
+    for name, title in (("c", "Test epochs: κ"), ("h", "Night SC4001")):
+        with PIL.Image.open(tmp_path / f"{name}.png") as image:
+            assert image.info["Description"] == title
+
+
 def test_panels_wrap_after_three(tmp_path, saved):
-    draw_confusion(tmp_path / "c.png", {str(number): np.eye(2, dtype=int) for number in range(4)}, ["a", "b"])
+    matrices = {str(number): np.eye(2, dtype=int) for number in range(4)}
+    draw_confusion(tmp_path / "c.png", matrices, ["a", "b"], "Test epochs")
     assert [axis.get_visible() for axis in saved[0].axes[:6]] == [True] * 4 + [False] * 2
 
 
@@ -84,7 +94,7 @@ def test_simulated_figures_are_stamped(tmp_path):
     """The stamp colours a good part of the picture, and only the simulated one's."""
     pictures = {}
     for simulated in (False, True):
-        draw_confusion(tmp_path / "c.png", {"CNN": np.eye(3, dtype=int)}, ["a", "b", "c"], simulated)
+        draw_confusion(tmp_path / "c.png", {"CNN": np.eye(3, dtype=int)}, ["a", "b", "c"], "Test epochs", simulated)
         draw_hypnogram(tmp_path / "h.png", [("truth", ONSETS, CODES)], NAMES, "Night", simulated)
         pictures[simulated] = [matplotlib.image.imread(tmp_path / name)[..., :3] for name in ("c.png", "h.png")]
     for plain, stamped in zip(pictures[False], pictures[True], strict=True):
@@ -103,7 +113,7 @@ def test_a_failed_drawing_leaves_the_old_file(tmp_path, monkeypatch):
 
     monkeypatch.setattr(Figure, "savefig", fail)
     with pytest.raises(RuntimeError, match="power cut"):
-        draw_confusion(path, {"CNN": np.eye(2, dtype=int)}, ["a", "b"])
+        draw_confusion(path, {"CNN": np.eye(2, dtype=int)}, ["a", "b"], "Test epochs")
     assert path.read_bytes() == b"old"
     assert list(tmp_path.iterdir()) == [path]
 

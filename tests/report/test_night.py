@@ -9,7 +9,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 
-from eegjax.report.night import DISCLAIMER, STAGE_COLOURS, draw_night
+from eegjax.evaluate.night import night_statistics
+from eegjax.report.night import DISCLAIMER, MEASURES, STAGE_COLOURS, draw_night, night_text
 
 NAMES = ("W", "N1", "N2", "N3", "N4", "R")
 TOP_DOWN = ["W", "R", "N1", "N2", "N3", "N4"]
@@ -139,6 +140,32 @@ def test_every_figure_says_what_it_is_not_for(tmp_path: Path, saved: list[Figure
 def test_a_name_with_dollars_is_no_formula(tmp_path: Path, saved: list[Figure]) -> None:
     draw_night(tmp_path / "n.png", *night(3), NAMES, r"$\broken{ night$.edf")
     assert saved[0].get_suptitle() == r"$\broken{ night$.edf"
+
+
+def test_the_text_says_every_measure_with_its_unit() -> None:
+    codes = np.repeat([0, 1, 2, 0, 2, 3, 0], [10, 2, 20, 3, 30, 15, 4])  # W N1 N2 W N2 N3 W
+    lines = night_text(night_statistics(codes, NAMES), NAMES).splitlines()
+    told = {line[2:47].strip(): line[47:].split() for line in lines}
+    assert len(told) == len(lines) == len(MEASURES) + len(NAMES)
+    assert told["recording"] == ["42.0", "min"]
+    assert told["total sleep time"] == ["33.5", "min"]
+    assert told["sleep efficiency (asleep, of the recording)"] == ["79.8", "%"]
+    assert told["sleep onset latency, from the start"] == ["5.0", "min"]
+    assert told["N3 latency, from sleep onset"] == ["27.5", "min"]
+    assert told["REM latency, from sleep onset"] == ["–"]  # there was none
+    assert told["wake after sleep onset (WASO)"] == ["1.5", "min"]
+    assert told["wake after the last sleep"] == ["2.0", "min"]
+    assert told["awakenings"] == ["1"]
+    assert told["stage shifts"] == ["4"]
+    assert told["W"] == ["8.5", "min"]
+    assert told["N2"] == ["25.0", "min", "74.6", "%", "of", "sleep"]
+    assert told["N4"] == ["0.0", "min", "0.0", "%", "of", "sleep"]
+
+
+def test_the_text_of_a_night_without_sleep() -> None:
+    lines = night_text(night_statistics(np.zeros(4, int), ("W", "R")), ("W", "R")).splitlines()
+    assert [line.split()[-1] for line in lines[3:-2]] == ["–"] * 8
+    assert [line.split() for line in lines[-2:]] == [["W", "2.0", "min"], ["R", "0.0", "min"]]
 
 
 def test_unknown_stages_are_refused(tmp_path: Path) -> None:

@@ -53,6 +53,21 @@ def tiny(tiny_arguments: tuple[str, ...], run_root: Path) -> Callable[..., Confi
 
 
 @pytest.fixture(scope="session")
+def configure(run_root: Path) -> Callable[..., ConfigDict]:
+    """A function: protocol, folder of recordings, fields -> its smallest configuration; `a__b` stands for `a.b`."""
+
+    def make(protocol: str, root: Path | str = "", **fields: object) -> ConfigDict:
+        named = {name.replace("__", "."): value for name, value in fields.items()}
+        given = (f"--config={ROOT}/configs/sleep.py:{protocol},size=tiny", "--config.model.weights=none")
+        config = cli.parse(("main.py", *given, f"--config.run.root={run_root}"), {})[0]
+        with config.unlocked():
+            config.update_from_flattened_dict({"data.root": str(root), **named})
+        return config
+
+    return make
+
+
+@pytest.fixture(scope="session")
 def finished(tiny: Callable[..., ConfigDict], tiny_arguments: tuple[str, ...]) -> Finished:
     """The smallest demo, run to its end once."""
     import contextlib

@@ -4,6 +4,7 @@ import json
 import os
 import random
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -11,17 +12,20 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import jax
 import numpy as np
 import pandas as pd
+import PIL.Image
 import pytest
 from sklearn.metrics import cohen_kappa_score
 
 from eegjax import runs, studies
 from eegjax.errors import UserError
-from eegjax.studies import sleep
+from eegjax.studies import sleep, sleep_data, sleep_explain, trained
 from eegjax.studies.network import Network
 
 STAGES = ("W", "N1", "N2", "N3", "N4", "R")
+NETWORKS = ("vgg16", "vgg16_conv_lstm")
 INDEX = ["example", "subject", "session", "recording", "onset_s", "start", "stop"]
 
 
@@ -42,9 +46,24 @@ def test_the_folder_is_named_by_its_configuration_and_whole(finished, tiny, run_
     names = {path.name for path in finished.folder.iterdir()} - {".lock", "tensorboard"}
     assert names == {
         *("config.json", "environment.json", "card.json", "folds.json", "metrics.jsonl", "metrics.json"),
-        *("predictions.parquet", "baselines.parquet", "checkpoints", "tables", "figures"),
+        *("predictions.parquet", "baselines.parquet", "checkpoints", "weights", "explanations"),
+        *("tables", "figures", "report.html"),
     }
     assert not list(finished.folder.rglob("*.part*"))
+
+
+def test_weights_and_predictions_stay_and_states_go(finished) -> None:
+    """A state is several times as large as the weights, and nobody needs it once they are kept."""
+    left = [path.relative_to(finished.folder) for path in (finished.folder / "checkpoints").rglob("*")]
+    groups = [Path("checkpoints") / f"{model}-000-000" for model in NETWORKS]
+    assert sorted(left) == sorted([*groups, *[group / "predictions.parquet" for group in groups]])
+    weights = sorted((finished.folder / "weights").iterdir())
+    assert [path.name for path in weights] == [f"{model}-000.safetensors" for model in NETWORKS]
+    for model in NETWORKS:
+        (one,) = trained.load(finished.folder, model)
+        assert one.names == {"model": model, "member": 0, "fold": "held-out", "seed": 0}
+    explained = sorted((finished.folder / "explanations").iterdir())
+    assert [path.name for path in explained] == [f"{model}.npz" for model in NETWORKS]
 
 
 def test_predictions_have_a_row_per_model_and_tested_epoch(finished, tiny) -> None:
@@ -53,8 +72,8 @@ def test_predictions_have_a_row_per_model_and_tested_epoch(finished, tiny) -> No
     assert list(frame.columns) == [*INDEX, "model", "member", "fold", "seed", "split", "target", *probabilities]
     index = sleep.prepare(tiny()).index
     (fold,) = json.loads((finished.folder / "folds.json").read_text())
-    for name in ("vgg16", "vgg16_conv_lstm"):
-        part = frame[frame["model"] == name]
+    assert set(frame["model"]) == {f"{name}{end}" for name in NETWORKS for end in ("", "_viterbi")}
+    for _, part in frame.groupby("model"):
         assert part["example"].tolist() == sorted(fold["test"])
         truth = index.iloc[part["example"]]
         for column in INDEX:
@@ -64,6 +83,8 @@ def test_predictions_have_a_row_per_model_and_tested_epoch(finished, tiny) -> No
     assert set(frame["subject"]) == {"SC402"}  # the last of three
     np.testing.assert_allclose(frame[probabilities].sum(axis=1), 1, atol=1e-5)
     assert frame[probabilities].to_numpy().min() >= 0
+    smoothed = frame[frame["model"].str.endswith("_viterbi")]
+    assert set(np.unique(smoothed[probabilities])) == {0, 1}
 
 
 def test_the_folds_share_no_subject(finished) -> None:
@@ -89,6 +110,7 @@ def test_metrics_are_flat_numbers_that_follow_from_the_predictions(finished) -> 
     for prefix, part in (
         ("", frame[frame["model"] == "vgg16"]),
         ("vgg16_conv_lstm_", frame[frame["model"] == "vgg16_conv_lstm"]),
+        ("vgg16_viterbi_", frame[frame["model"] == "vgg16_viterbi"]),
         ("band_powers_", baselines[baselines["model"] == "band_powers"]),
         ("ceiling_", baselines[baselines["model"] == "ceiling"]),
     ):
@@ -114,17 +136,51 @@ def test_the_metric_log_has_a_line_per_step_of_each_network(finished) -> None:
 
 def test_tables_and_figures_are_stamped_and_printed(finished) -> None:
     tables = sorted((finished.folder / "tables").glob("*.md"))
-    assert [path.stem for path in tables] == ["classes_vgg16", "classes_vgg16_conv_lstm", "results"]
+    papers = ["paper_table_1", "paper_table_3", "paper_table_4"]
+    assert [path.stem for path in tables] == ["class_balanced", *[f"classes_{n}" for n in NETWORKS], *papers, "results"]
     for path in tables:
         assert "SIMULATED" in path.read_text()
         assert path.read_text().strip() in finished.printed
         assert {"csv", "tex"} <= {other.suffix[1:] for other in path.parent.glob(f"{path.stem}.*")}
     assert finished.printed.rstrip().endswith(str(finished.folder))
+    assert str(finished.folder / "report.html") in finished.printed
     figures = sorted((finished.folder / "figures").iterdir())
-    assert [path.name for path in figures] == ["confusion.png", "hypnogram.png"]
+    assert [path.stem for path in figures] == [
+        *(f"activations_{name}" for name in NETWORKS),
+        *("calibration", "confusion", "figure_1_sensitivity", "figure_2_hypnogram", "losses"),
+        *(f"wrong_{name}" for name in NETWORKS),
+    ]
     for path in figures:
-        assert path.read_bytes().startswith(b"\x89PNG\r\n\x1a\n")
         assert path.stat().st_size > 10_000
+        with PIL.Image.open(path) as image:
+            assert image.format == "PNG"
+            assert image.info["Description"]  # the caption on the page
+
+
+MEASURE = """<script>addEventListener("load", () => {
+  document.title = JSON.stringify(Array.from(document.images, image => image.naturalWidth)) })</script></body>"""
+
+
+def test_the_page_of_a_run_in_a_browser(finished, browse, tmp_path: Path) -> None:
+    """No error on the console, every table and figure there, the paper's first."""
+    page = finished.folder / "report.html"
+    dom, console = browse(page)
+    assert console == []
+    assert dom.count("<table>") >= len(list((finished.folder / "tables").glob("*.md")))
+    captions = re.findall("<figcaption>(.*?)</figcaption>", dom)
+    assert len(captions) == len(list((finished.folder / "figures").iterdir()))
+    assert captions[0].startswith("An epoch of each stage")
+    assert captions[1].startswith("Recording SC4021")
+    titles = re.findall("<h3>SIMULATED DATA: (.*?)</h3>", dom)
+    assert [title.split(",")[0].split(":")[0] for title in titles[:4]] == [
+        *("Sleep staging", "Table 1", "Table 3", "Table 4"),
+    ]
+    measured = tmp_path / "measured.html"  # the page's own policy forbids the script that measures it
+    text = re.sub(r'<meta http-equiv="Content-Security-Policy"[^>]*>', "", page.read_text(encoding="utf-8"))
+    measured.write_text(text.replace("</body>", MEASURE), encoding="utf-8")
+    widths = json.loads(re.search(r"<title>(.*)</title>", browse(measured)[0])[1])
+    assert len(widths) == len(captions)
+    assert min(widths) > 500
 
 
 # ---- the same command again
@@ -137,13 +193,83 @@ def test_the_same_command_shows_the_finished_run(finished, tiny, no_training, ca
     assert {path: path.read_bytes() for path in finished.folder.glob("*.parquet")} == before
 
 
-def test_tables_and_figures_are_redrawn_without_training(finished, tiny, no_training, capsys) -> None:
-    drawn = [*(finished.folder / "tables").iterdir(), *(finished.folder / "figures").iterdir()]
-    before = {path: path.read_bytes() for path in drawn}
-    for path in drawn:
-        path.unlink()
-    studies.launch(tiny())
-    assert {path: path.read_bytes() for path in before} == before
+@pytest.fixture
+def copied(finished, tmp_path: Path) -> Path:
+    """The finished run in another folder, which a test may spoil."""
+    return Path(shutil.copytree(finished.folder, tmp_path / "run"))
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """What a run holds, by name; without what tells times and starts, and the page that shows them."""
+    timed = ("environment.json", "metrics.json", "report.html", ".lock")
+    files = [path for path in folder.rglob("*") if path.is_file() and "tensorboard" not in path.parts]
+    return {str(path.relative_to(folder)): path.read_bytes() for path in files if path.name not in timed}
+
+
+def test_the_tables_are_written_anew_each_time(finished, copied: Path, tiny, no_training) -> None:
+    shutil.rmtree(copied / "tables")
+    (copied / "figures" / "confusion.png").unlink()
+    studies.launch(tiny(), str(copied))
+    assert set(contents(finished.folder)) - set(contents(copied)) == {"figures/confusion.png"}  # the page is there
+
+
+def cut(path: Path) -> None:
+    """As a writer leaves it that was killed: half of it, under the name it has until it is whole."""
+    aside = path.with_name(f".{path.name}.123.part{path.suffix}")
+    path.rename(aside)
+    for file in [aside] if aside.is_file() else sorted(aside.iterdir())[:1]:
+        file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+
+
+def test_without_its_page_all_is_drawn_anew(finished, copied: Path, tiny, no_training, monkeypatch) -> None:
+    """As after a kill among the tables and figures; what is explained isn't explained again."""
+    monkeypatch.setattr(sleep_explain, "explain", lambda *_: 1 / 0)
+    for name in ("tables/results.csv", "figures/confusion.png", "report.html"):
+        cut(copied / name)
+    for name in ("tables/results.tex", "figures/losses.png"):
+        (copied / name).unlink()
+    studies.launch(tiny(), str(copied))
+    assert contents(copied) == contents(finished.folder)
+    assert (copied / "report.html").read_text().count("<img") == len(list((copied / "figures").iterdir()))
+
+
+@pytest.mark.parametrize(
+    ("half", "missing"),
+    [
+        ("predictions.parquet", ["baselines.parquet", "card.json", "metrics.json", "explanations"]),
+        ("explanations", []),
+    ],
+)
+def test_killed_after_training(finished, copied: Path, tiny, no_training, monkeypatch, half: str, missing) -> None:
+    """The same command makes the whole of it, without training, and leaves nothing half-written."""
+    figures = lambda folder: shutil.copytree(finished.folder / "figures", folder / "figures")  # noqa: E731
+    monkeypatch.setattr(sleep, "STUDY", sleep.STUDY._replace(figures=figures))  # the real ones take seconds
+    metrics = json.loads((copied / "metrics.json").read_text())
+    (copied / "checkpoints" / "vgg16-000-000" / "20" / "state").mkdir(parents=True)
+    cut(copied / half)
+    for path in [copied / name for name in (*missing, "tables", "figures", "report.html")]:
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+    studies.launch(tiny(), str(copied))
+    assert contents(copied) == contents(finished.folder)
+    assert (copied / "report.html").exists()
+    if "metrics.json" in missing:  # a state that was about to go is gone
+        assert [path.name for path in (copied / "checkpoints" / "vgg16-000-000").iterdir()] == ["predictions.parquet"]
+    again = json.loads((copied / "metrics.json").read_text())
+    for numbers in (metrics, again):
+        for name in ("seconds_total", "seconds_compile", "examples_per_s"):
+            del numbers[name]
+    assert again == metrics
+
+
+def test_of_several_processes_the_first_one_reports(copied: Path, tiny, no_training, monkeypatch, capsys) -> None:
+    for name in ("explanations", "tables", "figures"):
+        shutil.rmtree(copied / name)
+    (copied / "report.html").unlink()
+    before = contents(copied)
+    monkeypatch.setattr(jax, "process_index", lambda: 1)
+    assert studies.launch(tiny(), str(copied)) == copied
+    assert contents(copied) == before
+    assert capsys.readouterr().out == ""
 
 
 def test_a_failure_after_training_costs_no_training(finished, tiny, monkeypatch, capsys) -> None:
@@ -179,10 +305,9 @@ def test_a_second_run_in_the_folder_is_refused(finished, tiny) -> None:
 
 
 @pytest.fixture(scope="module")
-def recordings(finished, run_root: Path) -> Path:
+def recordings(tiny, run_root: Path) -> Path:
     """A folder of recordings for the other protocols: the demo's simulated files."""
-    (folder,) = (run_root / "datasets").glob("simulated-sleep-*")
-    return folder
+    return sleep_data._simulated(tiny(), run_root / "datasets")
 
 
 @pytest.mark.parametrize(
@@ -200,7 +325,7 @@ def recordings(finished, run_root: Path) -> Path:
         ("--config.inputs.colour=grey", ("config.inputs.colour is 'grey'", "gray, jet")),
         ("--config.model.name=vgg61", ("config.model.name is 'vgg61'", "Did you mean 'vgg16'")),
         ("--config.model.beside=('vgg',)", ("'vgg'", "vgg16, vgg16_conv_lstm")),
-        ("--config.model.weights=imagenet", ("config.model.weights is 'imagenet'", "--config.model.weights=none")),
+        ("--config.model.weights=imagenet", ("imagenet: no file of weights", ".safetensors", ".pth")),
         ("--config.model.width=0", ("config.model.width is 0", "above 0")),
         ("--config.model.dropout=1", ("config.model.dropout is 1", "below 1")),
         ("--config.model.sequence_epochs=0", ("config.model.sequence_epochs is 0",)),
@@ -349,8 +474,10 @@ def test_killed_at_three_moments_and_continued_is_the_run_never_killed(finished,
     out, err = last.communicate(timeout=120)
     assert last.returncode == 0, err[-2000:]
     assert out == finished.printed.replace(str(finished.folder), str(workdir))
-    for name in ("predictions.parquet", "baselines.parquet", "folds.json"):
-        assert (workdir / name).read_bytes() == (finished.folder / name).read_bytes()
+    mine, whole = contents(workdir), contents(finished.folder)
+    for one in (mine, whole):  # which holds the root, and the order and speed of what was logged
+        one.pop("config.json"), one.pop("metrics.jsonl")
+    assert mine == whole
     assert losses(workdir) == losses(finished.folder)
     assert len(json.loads((workdir / "environment.json").read_text())["starts"]) == 3
     assert not list((root / "datasets").rglob("*.part*"))

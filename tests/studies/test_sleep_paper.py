@@ -17,6 +17,7 @@ from eegjax.studies.sleep_paper import (
     TABLE_3,
     TABLE_3_NIGHTS,
     TABLE_4,
+    class_balanced,
     merge_stages,
     table_1,
     table_3,
@@ -147,6 +148,39 @@ def test_table_4(tmp_path):
     assert five.iloc[1, 2:].tolist() == five.iloc[2, 2:].tolist() != five.iloc[0, 2:].tolist()
     assert "merged" in notes[-1]
     assert not any("Bootstrap:" in note for note in notes)
+
+
+def test_class_balanced(tmp_path):
+    """The article's numbers above, then the paper's matrices and ours, all in five stages."""
+    ours = np.diag([10, 10, 10, 5, 5, 10])
+    ours[1] = [5, 0, 5, 0, 0, 0]  # never found, and taken for W and N2
+    frame, notes = class_balanced({"vgg16": CONFUSIONS["vgg16"], "vgg16_conv_lstm": ours, "lstm": merge_stages(ours)})
+    cells = frame.set_index(["model", "source"])
+    assert list(cells.index) == [
+        ("reference article", "printed"),
+        *[(model, source) for model in ("CNN", "RNN") for source in ("paper, recomputed", "ours")],
+        ("lstm", "ours"),
+    ]
+    assert cells.loc[("reference article", "printed")].tolist() == ["0.910", "0.730", "0.810", "0.830"]
+    for model, name in (("vgg16", "CNN"), ("vgg16_conv_lstm", "RNN")):
+        printed = [f"{number:.3f}" for number in BALANCED[model]]
+        assert cells.loc[(name, "paper, recomputed")].tolist() == printed
+    assert cells.loc[("CNN", "ours")].tolist() == cells.loc[("CNN", "paper, recomputed")].tolist()
+    # W and N2: found all, an eighth of the rest (half of one of four stages) falsely; N1: none found, none falsely
+    precision, f1, accuracy = [8 / 9, 1, 8 / 9, 1], [16 / 17, 0, 16 / 17, 1, 1], [15 / 16, 1 / 2, 15 / 16, 1, 1]
+    expected = [np.mean([*precision]), 4 / 5, np.mean(f1), np.mean(accuracy)]
+    assert cells.loc[("RNN", "ours")].tolist() == [f"{number:.3f}" for number in expected]
+    assert cells.loc[("lstm", "ours")].tolist() == cells.loc[("RNN", "ours")].tolist()
+    assert "Vilamala" in write_table(tmp_path, "class_balanced", frame, "Class-balanced", notes)
+
+
+def test_class_balanced_without_a_stage():
+    """What doesn't occur is in no mean; without any stage there is nothing to say."""
+    two = np.zeros((5, 5), int)
+    two[0, 0], two[2, 2] = 7, 9
+    frame, _ = class_balanced({"lstm": two, "none": np.zeros((5, 5), int)})
+    assert frame.iloc[1, 2:].tolist() == ["1.000"] * 4
+    assert frame.iloc[2, 2:].tolist() == ["–"] * 4
 
 
 @pytest.mark.parametrize("table", [lambda n: table_1(np.ones(n)), lambda n: table_3({"vgg16": np.ones((n, n), int)})])

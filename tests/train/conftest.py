@@ -21,7 +21,7 @@ def network():
 @pytest.fixture(scope="session")
 def validating():
     """Stops a member after one validation without improvement, which its high rate makes likely."""
-    settings = {"splits__n_validation_subjects": 1, "train__patience_epochs": 1, "train__n_epochs": 6}
+    settings = {"splits__n_validation_subjects": 1, "train__patience_epochs": 1, "train__n_epochs": 16}
     return tiny.make_network(**settings, train__learning_rate=0.3, train__schedule="constant")
 
 

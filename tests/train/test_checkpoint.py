@@ -95,7 +95,8 @@ def test_all_broken_is_none(tmp_path, caplog):
     with caplog.at_level(logging.WARNING, "eegjax"):
         assert checkpoints.restore(tree(0)) is None
     messages = [record.getMessage() for record in caplog.records if record.name == "eegjax"]
-    assert [f"checkpoint {step} can't be read" in text for step, text in zip((2, 1), messages, strict=True)] == [True] * 2
+    for step, text in zip((2, 1), messages, strict=True):
+        assert f"checkpoint {step} can't be read" in text
     checkpoints.close()
 
 
@@ -141,6 +142,28 @@ def test_due_after_so_many_seconds(tmp_path, monkeypatch):
         if saves:
             checkpoints.save(1, tree(1), wait=True)
     assert seen == [False, True, False, True]
+    checkpoints.close()
+
+
+def test_due_less_often_where_a_save_takes_long(tmp_path, monkeypatch):
+    """Gigabytes take seconds to write: five times as long passes before the next save, at the end of an epoch too."""
+    now = [100.0]
+    monkeypatch.setattr("time.monotonic", lambda: now[0])
+    checkpoints = Checkpoints(tmp_path / "c", 10.0)
+    assert checkpoints.due(0, epoch_ends=True)
+    checkpoints.save(1, tree(1), wait=True)
+    assert checkpoints.due(1, epoch_ends=True)  # a quick one costs nothing
+    checkpoints.save(2, tree(2))
+    saving = [True]
+    monkeypatch.setattr(checkpoints._manager, "is_saving_in_progress", lambda: saving[0])
+    now[0] += 30
+    assert not checkpoints.due(2, epoch_ends=True)  # still writing
+    saving[0] = False
+    assert not checkpoints.due(3)  # it took 30 s
+    now[0] += 119
+    assert not checkpoints.due(4, epoch_ends=True)
+    now[0] += 2
+    assert checkpoints.due(5)
     checkpoints.close()
 
 

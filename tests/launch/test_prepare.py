@@ -1,0 +1,70 @@
+"""`launch/prepare.py` as it is typed; what it fetches and prepares is in tests/studies/test_public.py."""
+
+import runpy
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from eegjax import studies
+from eegjax.errors import UserError
+
+
+@pytest.fixture
+def script(repository: Path) -> Path:
+    return repository / "launch" / "prepare.py"
+
+
+@pytest.fixture
+def main(script: Path):
+    return runpy.run_path(str(script))["main"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--root=nights"], ("--dataset is missing", "sleep_edf")),
+        (["--dataset=sleep_edf"], ("--root is missing",)),
+        (["--dataset=sleep-edf", "--root=nights"], ("--dataset is 'sleep-edf'", "Did you mean 'sleep_edf'?")),
+        (["--dataset=sleep_edf", "--root=nights", "--workers=0"], ("--workers is '0'", "1 or more")),
+        (["--dataset=sleep_edf", "--root=nights", "--workers=two"], ("--workers is 'two'", "whole number")),
+        (["--dataset=sleep_edf", "--root=nights", "--protocol=standart"], ("'standart'", "Did you mean 'standard'?")),
+        (["--dataset=sleep_edf", "--root=nights", "--protocol=demo"], ("nights", "the demo simulates its data")),
+        (["--dataset=sleep_edf", "--root=nights"], ("nights: is no folder", "--download")),
+        (["--dataset=sleep_edf", "--root=nights", "--downlod"], ("--downlod", "Did you mean 'download'?")),
+        (["--dataset=sleep_edf", "--root=nights", "more"], ("stray argument 'more'",)),
+    ],
+)
+def test_a_mistake_is_one_clear_line(main, tmp_path: Path, monkeypatch, arguments, words) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError) as caught:
+        main(["prepare.py", *arguments])
+    text = str(caught.value)
+    assert "\n" not in text
+    for word in words:
+        assert word in text
+    assert not list(tmp_path.rglob("*.edf"))
+
+
+def test_its_flags_reach_the_study(main, monkeypatch, capsys, tmp_path: Path) -> None:
+    """From any folder: paths are those of the folder where it is typed."""
+    seen = []
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(studies, "prepare", lambda *given: seen.append(given) or "done")
+    main(["prepare.py", "--dataset=sleep_edf", "--root=my nights"])
+    main(["prepare.py", "--dataset=sleep_edf", "--root=n", "--download", "--workers=5", "--protocol=paper", "--runs=r"])
+    assert capsys.readouterr().out == "done\ndone\n"
+    (first, *plain), (second, *full) = seen
+    assert (plain, full) == (["sleep_edf", False], ["sleep_edf", True])
+    assert (first.protocol, first.data.root, first.run.root, first.run.workers) == ("standard", "my nights", "runs", 2)
+    assert (second.protocol, second.data.root, second.run.root, second.run.workers) == ("paper", "n", "r", 5)
+
+
+def test_it_ends_with_status_2_and_the_line_last(script: Path, tmp_path: Path) -> None:
+    command = [sys.executable, script, "--dataset=sleep_edf", "--root=nights"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert done.stderr.splitlines()[-1].startswith("error: nights: is no folder")
+    assert "Traceback" not in done.stderr
