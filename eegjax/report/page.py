@@ -132,7 +132,7 @@ def _ordered(folder: Path, suffix: str, first: Sequence[str], parts: Mapping[str
 
 
 def _start(path: Path, parts: Mapping[str, str]) -> str:
-    return next((start for start in parts if path.name.startswith(start)), "")
+    return max((start for start in parts if path.name.startswith(start)), key=len, default="")
 
 
 def _page(title: str, simulated: bool, sections: dict[str, str]) -> str:

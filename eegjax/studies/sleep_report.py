@@ -199,9 +199,7 @@ def quirks(config: ConfigDict) -> list[str]:
             config.protocol == "paper" and data.n_classes == 6
         ),
         "Context comes before the current epoch only, as in real time, but for 2 s of the last spectral window; the "
-        "equalisation still knows the whole night.": (
-            data.causal
-        ),
+        "equalisation still knows the whole night.": data.causal,
     }
     return [text for text, holds in found.items() if holds]
 

@@ -280,7 +280,7 @@ def test_what_a_paper_has_comes_first(run):
     shutil.copyfile(run / "tables" / "classes.md", run / "tables" / "paper_table_1.md")
     shutil.copyfile(run / "tables" / "classes.md", run / "tables" / "a_run_paper_table_1.md")
     shutil.copyfile(run / "figures" / "night.png", run / "figures" / "a_run_figure_1.png")
-    page = Reader(write_page(run, "A run", parts={"two_runs_": "two runs", "a_run_": "a run"}))
+    page = Reader(write_page(run, "A run", parts={"two_": "nothing", "two_runs_": "two runs", "a_run_": "a run"}))
     results, classes = f"SIMULATED DATA: Results of {NASTY}", "SIMULATED DATA: Classes"
     first = [results, classes, classes]  # the paper's is a copy of the classes
     second = [f"two runs: {title}" for title in (results, classes)]

@@ -81,7 +81,7 @@ def test_another_configuration_is_another_run(tiny, no_training) -> None:
         gather.tables(tiny("--config.train.learning_rate=0.007"), None, sleep.STUDY, studies.launch)
 
 
-# ---- standard: three runs on the same folds
+# ---- standard: a run for each context and set of stages
 
 
 @pytest.fixture(scope="module")
@@ -99,7 +99,8 @@ def guess(network: Network, group: list[int], folder: Path, log: MetricLog) -> p
     for member in group:
         rng = np.random.default_rng(member)
         rows = network.pairs[member][0].test
-        frames.append(network._table(member, "test", rows, rng.dirichlet(np.ones(5), len(rows))))
+        answers = rng.dirichlet(np.ones(network.config.data.n_classes), len(rows))
+        frames.append(network._table(member, "test", rows, answers))
         log.write(network._names(member), 1, 0, {"loss": 1.0, "accuracy": 0.5})
     return pd.concat(frames)
 
@@ -129,14 +130,14 @@ def test_missing_runs_are_made_once(standard, quick, capsys) -> None:
     """Both networks on the same folds in each context; the second time nothing is run."""
     place = gather.tables(standard, None, sleep.STUDY, studies.launch)
     printed = capsys.readouterr().out
-    contexts = [(config["data"]["context_epochs"], config["data"]["causal"]) for config in quick]
-    per_network = len(quick) // 6
-    assert contexts == [(0, False)] * 2 * per_network + [(2, False)] * 2 * per_network + [(2, True)] * 2 * per_network
+    found = [tuple(config["data"][name] for name in ("n_classes", "context_epochs", "causal")) for config in quick]
+    assert list(dict.fromkeys(found)) == [(5, 0, False), (6, 0, False), (5, 2, False), (5, 2, True)]
+    assert {found.count(one) for one in found} == {3 * len(NETWORKS)}  # every subject is tested by each
     assert {config["model"]["name"] for config in quick} == set(NETWORKS)
-    rows = ["current epoch", "two epochs before and after", "two epochs before (causal)"]
+    rows = ["current epoch", "current epoch, six stages", "two epochs before and after", "two epochs before (causal)"]
     assert re.findall(r"(?m)^# (.*)$", printed) == rows
     folders = re.findall(r"Run folder: (.*)", printed)
-    assert len(set(folders)) == 3
+    assert len(set(folders)) == 4
 
     quick.clear()
     assert gather.tables(standard, None, sleep.STUDY, studies.launch) == place
@@ -145,7 +146,7 @@ def test_missing_runs_are_made_once(standard, quick, capsys) -> None:
 
     copies = files(place)
     for row, folder in zip(rows, folders, strict=True):
-        prefix = row.replace(" ", "_").replace("(", "").replace(")", "") + "_"
+        prefix = "_".join(re.findall("[a-z]+", row)) + "_"
         for name, content in files(Path(folder)).items():
             kind, file = name.split("/")
             assert copies.pop(f"{kind}/{prefix}{file}") == content

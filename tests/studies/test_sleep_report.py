@@ -275,6 +275,7 @@ QUIRKS = [  # section 2 of the notes, column P: words of its footnote, and the f
     ("partial batch", {"test.whole_batches": False}),
     ("L2 penalty", {"train.weight_decay": 5e-4}),
     ("first fold", {"splits.n_first": 0}),
+    ("lowest validation loss", {"splits.n_validation_subjects": 0}),
     ("Six stages", {"data.n_classes": 5}),
 ]
 
