@@ -129,7 +129,8 @@ def predict(
     place = {row: number for number, row in enumerate(rows.tolist())}
     found = np.empty((len(networks), len(rows), len(study.classes(config))), np.float32)
     apply = applied(config, study, dataset, networks)
-    for part, scored, batch in tqdm(batches(config, study, dataset, rows), desc="predicting", unit="batch", disable=None):
+    seen = batches(config, study, dataset, rows)
+    for part, scored, batch in tqdm(seen, desc="predicting", unit="batch", disable=None):
         where = [place[row] for row in part[scored].tolist()]
         for number, probabilities in enumerate(apply(batch)):
             found[number, where] = np.asarray(probabilities)[scored]
