@@ -407,8 +407,10 @@ def test_a_folder_in_the_place_of_the_file_is_left(server: Server, tmp_path: Pat
 def start(server: Server, folder: Path, first: str = "") -> subprocess.Popen:
     """Fetch in a process of its own, with the patience that users have."""
     program = f"""
+import signal
 from pathlib import Path
 from eegjax.data import download
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell starts what runs in the background deaf to it
 {first}
 download.fetch_all([download.Item("{server.url}/a.edf", Path("{folder}/a.edf"), "{sha256(BODY)}")], 1, "test")
 """
