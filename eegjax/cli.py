@@ -20,9 +20,12 @@ from typing import Any
 from absl import flags
 from ml_collections import ConfigDict, config_flags
 
+from eegjax import cpu_tuning
 from eegjax.errors import UserError, did_you_mean, logger
 
 CONFIG_HELP = "FILE[:protocol[,key=value...]]; single fields are overridden with --config.a.b=value"
+TUNING = "--cpu-tuning"
+TUNING_HELP = "allocator and vector settings that make a CPU faster; the process keeps its memory (Linux with glibc)"
 EXPECTED = {int: "a whole number", float: "a number", bool: "true or false"}
 
 
@@ -223,9 +226,16 @@ def start(main: Callable[..., Any], others: Mapping[str, str], usage: str) -> No
 def guard(main: Callable[[Sequence[str]], Any], help_of: Mapping[str, str], usage: str) -> None:
     """Run `main(sys.argv)` and exit as the contract says; --help shows the usage and every flag."""
     if {"-h", "--help"} & set(sys.argv[1:]):
-        print(usage.strip(), "\n", *(f"\n  --{name}: {text}" for name, text in help_of.items()), sep="")
+        shown = {**help_of, TUNING.removeprefix("--"): TUNING_HELP}
+        print(usage.strip(), "\n", *(f"\n  --{name}: {text}" for name, text in shown.items()), sep="")
         sys.exit(0)
     _show_notes()
+    if TUNING in sys.argv:
+        sys.argv.remove(TUNING)
+        try:
+            cpu_tuning.tune()  # before anything loads JAX
+        except UserError as error:
+            _leave(f"error: {error}", 2)
     from eegjax.train.preemption import Preempted
 
     def terminate(*_: Any) -> None:

@@ -36,7 +36,9 @@ MAY_IMPORT = {
     "runs": FOUNDATION | {"files"},
     "studies": FOUNDATION
     | {"files", "signal", "models", "evaluate", "data", "train", "explain", "report", "baselines", "runs"},
-    "cli": FOUNDATION | {"train.preemption"},
+    "cpu_tuning": FOUNDATION,
+    "benchmarks": FOUNDATION | {"cpu_tuning", "models"},
+    "cli": FOUNDATION | {"cpu_tuning", "train.preemption"},
 }
 
 
@@ -84,7 +86,7 @@ def test_there_is_no_cycle() -> None:
 
 @pytest.mark.parametrize("path", [*CONFIGS, *sorted((ROOT / "launch").glob("*.py"))], ids=lambda path: path.name)
 def test_what_a_person_types_holds_no_logic(path: Path) -> None:
-    allowed = {"eegjax.protocols"} if path.parent.name == "configs" else {"eegjax.cli", "eegjax.studies"}
+    allowed = {"eegjax.protocols"} if path.parent.name == "configs" else {"eegjax.cli", "eegjax.studies", "eegjax.benchmarks"}
     assert imported(path) <= allowed
 
 

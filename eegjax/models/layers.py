@@ -1,15 +1,16 @@
-"""Every convolution, pool and normalisation of the models: the one place where their form is chosen.
+"""Every convolution, pool and normalisation of the models.
 
 Channels come last. The defaults are the field's: He initialisation, float32 parameters, `dtype` for the arithmetic.
 """
 
-import itertools
 from collections.abc import Sequence
 from typing import Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+
+from eegjax.models import operations
 
 he_normal = nn.initializers.variance_scaling(2.0, "fan_in", "truncated_normal")
 
@@ -20,44 +21,57 @@ def conv(
     *,
     strides: int | Sequence[int] = 1,
     padding: str | int | Sequence[tuple[int, int]] = "SAME",
+    dilation: int | Sequence[int] = 1,
+    groups: int = 1,
     use_bias: bool = True,
     dtype: Any = jnp.float32,
     name: str | None = None,
 ) -> nn.Conv:
-    """A convolution over [batch, *space, channels] -> [batch, *space, features], with float32 parameters."""
+    """A convolution over [batch, *space, channels] -> [batch, *space, features], with float32 parameters.
+
+    Its form is chosen by `operations`. `groups` equal to the channels makes it depthwise.
+    """
     return nn.Conv(
         features,
         tuple(kernel_size),
         strides=strides,
         padding=padding,
+        kernel_dilation=dilation,
+        feature_group_count=groups,
         use_bias=use_bias,
         dtype=dtype,
         kernel_init=he_normal,
+        conv_general_dilated=operations.convolution,
         name=name,
     )
 
 
+def conv_transpose(
+    features: int, kernel_size: Sequence[int], *, dtype: Any = jnp.float32, name: str | None = None
+) -> "ConvTranspose":
+    """A transposed convolution with stride = kernel: every input becomes a block of the kernel's size."""
+    return ConvTranspose(features, tuple(kernel_size), dtype, name=name)
+
+
+class ConvTranspose(nn.Module):
+    """[batch, *space, channels] -> [batch, *(space * kernel_size), features]; parameters as `nn.ConvTranspose` has."""
+
+    features: int
+    kernel_size: tuple[int, ...]
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """[batch, *space, channels] -> [batch, *(space * kernel_size), features]."""
+        kernel = self.param("kernel", he_normal, (*self.kernel_size, x.shape[-1], self.features))
+        bias = self.param("bias", nn.initializers.zeros, (self.features,))
+        x, kernel, bias = nn.dtypes.promote_dtype(x, kernel, bias, dtype=self.dtype)
+        return operations.transposed_convolution(x, kernel, self.kernel_size) + bias
+
+
 def max_pool(x: jax.Array, window: Sequence[int], strides: Sequence[int] | None = None) -> jax.Array:
     """The maximum over windows of [batch, *space, channels], without padding; strides default to the window."""
-    window, strides = tuple(window), tuple(strides or window)
-    if strides == window and jax.default_backend() == "cpu":
-        return _max_of_taps(x, window)
-    return nn.max_pool(x, window, strides)
-
-
-def _max_of_taps(x: jax.Array, window: tuple[int, ...]) -> jax.Array:
-    """The same maximum, tap by tap: XLA's own gradient of it on a CPU takes a third of VGG16's training step.
-
-    The gradient goes to the first of equal values, as in the plain form, and what is not a number stays visible.
-    """
-    sizes = [size // width for size, width in zip(x.shape[1:-1], window, strict=True)]
-    largest: jax.Array | None = None
-    for offsets in itertools.product(*map(range, window)):
-        taps = (slice(at, n * width, width) for at, n, width in zip(offsets, sizes, window, strict=True))
-        tap = x[(slice(None), *taps)]
-        largest = tap if largest is None else jnp.where((tap > largest) | jnp.isnan(tap), tap, largest)
-    assert largest is not None
-    return largest
+    return operations.max_pool(x, tuple(window), tuple(strides or window))
 
 
 def dense(features: int, *, dtype: Any = jnp.float32, name: str | None = None) -> nn.Dense:

@@ -1,0 +1,55 @@
+"""A study's network in eegjax beside the same in PyTorch: equal outputs first, then time and memory."""
+
+import importlib.util
+
+import numpy as np
+
+from eegjax.benchmarks.rivals import PINNED, Rival, interleaved
+from eegjax.errors import UserError, did_you_mean
+
+NETWORKS = {"sleep": "vgg16"}  # study -> eegjax.benchmarks.<network>_{jax,torch}
+CLOSE = 1e-3  # of the largest output: float32 sums in another order
+
+
+def compare(study: str, batch: int, tuned: bool, rounds: int = 5) -> str:
+    """The table of a study's network: milliseconds per step, the ratio, peak memory.
+
+    Args:
+        study: its name.
+        batch: examples per step.
+        tuned: whether eegjax runs with `--cpu-tuning`; PyTorch runs as it comes, its threads pinned to cores.
+        rounds: turns of each.
+
+    Raises:
+        UserError: no such study here, no PyTorch, or outputs that differ.
+    """
+    if study not in NETWORKS:
+        raise UserError(f"--study is '{study}'; there are {', '.join(NETWORKS)}.{did_you_mean(study, list(NETWORKS))}")
+    if importlib.util.find_spec("torch") is None:
+        raise UserError("--against=torch: PyTorch is not installed; pip install torch")
+    name = NETWORKS[study]
+    ours = Rival(f"eegjax.benchmarks.{name}_jax", {}, batch=batch, tuned=tuned)
+    theirs = Rival(f"eegjax.benchmarks.{name}_torch", PINNED, batch=batch)
+    try:
+        outputs = [np.asarray(rival.ask("value", "logits")) for rival in (ours, theirs)]
+        difference = float(np.abs(outputs[0] - outputs[1]).max() / np.abs(outputs[1]).max())
+        if not difference < CLOSE:
+            raise UserError(f"{name}: outputs on the same weights differ by {difference:.1e} of the largest")
+        lines = [f"{name}, {batch} examples per step; outputs equal to {difference:.0e} of the largest."]
+        lines += [rival.ask("value", "settings") for rival in (ours, theirs)]
+        pinned = " ".join(f"{key}={value}" for key, value in PINNED.items())
+        lines += [
+            f"torch's environment: {pinned}",
+            "",
+            "| step | eegjax | torch | eegjax / torch |",
+            "|---|---|---|---|",
+        ]
+        for what in ("inference", "training"):
+            mine, other = interleaved((ours, theirs), what, rounds)
+            lines.append(f"| {what}, ms | {1e3 * mine:.0f} | {1e3 * other:.0f} | {mine / other:.2f} |")
+        mine, other = (rival.ask("peak_bytes") / 2**30 for rival in (ours, theirs))
+        lines.append(f"| peak memory, GiB | {mine:.2f} | {other:.2f} | {mine / other:.2f} |")
+    finally:
+        ours.close()
+        theirs.close()
+    return "\n".join(lines)
