@@ -10,6 +10,8 @@ from eegjax.evaluate.bootstrap import block_draws, interval, subject_draws
 from eegjax.evaluate.classification import confusion_matrix, summary
 
 ENOUGH_SUBJECTS = 8  # below that, drawing subjects says nothing: blocks of epochs are drawn instead
+ENUMERATED = 16  # differences at most whose signs are flipped in every way; of more, flips are drawn
+N_FLIPS = 10_000
 
 
 class Answers:
@@ -89,6 +91,38 @@ def compare(
             numbers[f"difference_to_{name}_better"] = int(low > 0) - int(high < 0)
         first = first or values
     return numbers
+
+
+def sign_flip(differences: np.ndarray, seed: int = 0) -> float:
+    """Paired permutation test, two-sided: how often chance makes two models differ this much.
+
+    If neither model is better, each difference might as well have had the other sign (Fisher, "The design of
+    experiments", 1935). Up to 16 differences, all flips are enumerated and p is exact; of more, 10,000 are drawn and
+    the flip that was observed counts as one of them, so that p is never 0 (Phipson and Smyth, "Permutation p-values
+    should never be zero", Stat. Appl. Genet. Mol. Biol. 9, 2010).
+
+    Args:
+        differences: [n] float, of accuracies per subject or of hits per example, first model minus other. Zeros keep
+            their value whatever their sign, and don't count towards the 16.
+        seed: of the drawn flips.
+
+    Returns:
+        p, the share of flips whose mean lies at least as far from 0; 1 if all differences are 0.
+
+    Raises:
+        ValueError: a difference is not finite.
+    """
+    differences = np.asarray(differences, float)
+    if not np.isfinite(differences).all():
+        raise ValueError("differences should be finite")
+    sizes = np.abs(differences[differences != 0])
+    observed = abs(differences.sum()) - 1e-9 * sizes.sum()  # sums that are equal but for rounding count as reached
+    if len(sizes) <= ENUMERATED:
+        flipped = (np.arange(2 ** len(sizes))[:, None] >> np.arange(len(sizes))) & 1
+        return float((np.abs((1 - 2 * flipped) @ sizes) >= observed).mean())
+    rng = np.random.default_rng(seed)
+    sums = np.array([sizes[rng.random(len(sizes)) < 0.5].sum() for _ in range(N_FLIPS)])
+    return float(((np.abs(2 * sums - sizes.sum()) >= observed).sum() + 1) / (N_FLIPS + 1))
 
 
 def _with_interval(name: str, values: np.ndarray) -> dict[str, float]:

@@ -13,7 +13,11 @@ if TYPE_CHECKING:
 
 NAMES = ("sleep",)
 DAY_S = 86400
-DATASETS = {"sleep_edf": "sleep"}  # that can be fetched -> the study they are for
+DATASETS = {  # that can be fetched -> the study they are for
+    "sleep_edf": "sleep",
+    "bci_iv_2a": "motor_imagery",
+    "eegmmidb": "motor_imagery",
+}
 
 
 def launch(config: ConfigDict, workdir: str | None = None, distributed: str | None = None) -> Path:

@@ -6,10 +6,16 @@ from pathlib import Path
 
 from ml_collections import ConfigDict
 
+from eegjax.data.bci_iv_2a_files import fetch_bci_iv_2a
+from eegjax.data.eegmmidb_files import fetch_eegmmidb
 from eegjax.data.sleep_edf_files import fetch_sleep_edf
 from eegjax.studies.study import Study
 
-FETCH: dict[str, Callable[[Path, int], list[Path]]] = {"sleep_edf": fetch_sleep_edf}
+FETCH: dict[str, Callable[[Path, int], list[Path]]] = {
+    "sleep_edf": fetch_sleep_edf,
+    "bci_iv_2a": fetch_bci_iv_2a,
+    "eegmmidb": fetch_eegmmidb,
+}
 
 
 def prepare(config: ConfigDict, study: Study, name: str, download: bool) -> str:

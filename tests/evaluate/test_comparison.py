@@ -3,9 +3,12 @@
 import numpy as np
 import pandas as pd
 import pytest
+import scipy.stats
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from sklearn.metrics import cohen_kappa_score
 
-from eegjax.evaluate.comparison import compare
+from eegjax.evaluate.comparison import compare, sign_flip
 
 CLASSES = ("W", "N", "R")
 N = 1000
@@ -66,3 +69,41 @@ def test_seeds_are_averaged_and_enough_subjects_are_drawn_whole(answers):
     numbers = compare({"two seeds": both}, CLASSES, 30.0, 5)
     assert numbers["accuracy"] == pytest.approx(((a == target).mean() + (b == target).mean()) / 2)
     assert numbers["interval"].startswith("bootstrap over subjects")
+
+
+# ---- sign flips
+
+
+def test_sign_flips_counted_by_hand():
+    assert sign_flip(np.array([1.0, 2.0, 3.0])) == 2 / 8  # only +++ and --- reach a sum of 6
+    assert sign_flip(np.array([-1.0, 2.0, 3.0])) == 4 / 8  # these, and -++ and its mirror image
+    assert sign_flip(np.array([0.1, 0.2, -0.3])) == 1  # nothing is nearer to 0, though .1 + .2 - .3 isn't quite 0
+    assert sign_flip(np.array([0.3, 0.1, 0.2, 0.1])) == 2 / 16  # whatever the order of rounding
+    assert sign_flip(np.zeros(5)) == 1
+    assert sign_flip(np.ones(16)) == 2 / 2**16
+    assert sign_flip(np.r_[np.ones(16), np.zeros(500)]) == 2 / 2**16  # zeros have no sign to flip
+
+
+@settings(deadline=None, max_examples=30)
+@given(st.lists(st.integers(-20, 20), min_size=2, max_size=9))
+def test_sign_flips_enumerated_are_those_of_scipy(steps):
+    differences = np.array(steps) / 100
+    expected = scipy.stats.permutation_test((differences,), np.sum, permutation_type="samples", n_resamples=np.inf)
+    assert sign_flip(differences) == pytest.approx(expected.pvalue)
+    assert sign_flip(-differences[::-1]) == sign_flip(differences)
+
+
+def test_sign_flips_drawn():
+    """Of hits per example the number of flips that favour one model is binomial: McNemar's exact test."""
+    hits = np.r_[np.ones(60), -np.ones(38), np.zeros(200)]
+    expected = scipy.stats.binomtest(38, 98).pvalue
+    assert 0.02 < expected < 0.05
+    assert sign_flip(hits) == pytest.approx(expected, abs=4 * np.sqrt(expected / 10_000))
+    assert sign_flip(hits) == sign_flip(hits)
+    assert sign_flip(hits) != sign_flip(hits, seed=1)
+    assert sign_flip(np.ones(200)) == 1 / 10_001  # never 0
+
+
+def test_sign_flips_refuse_missing_differences():
+    with pytest.raises(ValueError, match="should be finite"):
+        sign_flip(np.array([0.1, np.nan]))

@@ -1,0 +1,72 @@
+"""ShallowConvNet: band power by learnt filters, as in filter bank common spatial patterns.
+
+Schirrmeister et al., "Deep learning with convolutional neural networks for EEG decoding and visualization" (2017);
+braindecode's ShallowFBCSPNet.
+"""
+
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from eegjax.models import layers
+from eegjax.models.conv_net import check_n_times
+
+KERNEL, POOL, STRIDE = 25, 75, 15  # samples: of the temporal filters, of the average pool, between its windows
+SMALLEST_N_TIMES = KERNEL - 1 + POOL
+xavier_uniform = nn.initializers.xavier_uniform()
+
+
+class FilterBank(nn.Module):
+    """Temporal filters, then spatial ones over all of them: [batch, n_times, n_chans] -> [batch, n_left, features].
+
+    Nothing stands between the two, so that both are one convolution, whose kernel is their product: it costs less than
+    the temporal filters of every channel alone. The weights start as those of the two convolutions.
+    """
+
+    features: int
+    kernel_size: int
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        n_chans, features = x.shape[-1], self.features
+        time = self.param("time_kernel", xavier_uniform, (self.kernel_size, 1, features))
+        bias = self.param("time_bias", nn.initializers.zeros_init(), (features,))
+        space = self.param("space_kernel", xavier_uniform, (n_chans, features, features))
+        kernel = jnp.einsum("kof,efg->keg", time, space).astype(self.dtype)
+        shift = jnp.einsum("f,efg->g", bias, space).astype(self.dtype)
+        sizes = ("NHC", "HIO", "NHC")
+        return jax.lax.conv_general_dilated(x, kernel, (1,), "VALID", dimension_numbers=sizes) + shift
+
+
+class ShallowConvNet(nn.Module):
+    """Logits per trial: 46,084 parameters at 22 channels, 1000 samples and four classes."""
+
+    n_outputs: int
+    dropout: float = 0.5
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: jax.Array, *, train: bool, mask: jax.Array | None = None) -> jax.Array:
+        """Classify.
+
+        Args:
+            x: [batch, n_times, n_chans] z-scores.
+            train: dropout and batch statistics on.
+            mask: [batch] bool, False for padded trials.
+
+        Returns:
+            [batch, n_outputs] float32 logits.
+
+        Raises:
+            UserError: windows too short.
+        """
+        check_n_times(x.shape[1], SMALLEST_N_TIMES, "ShallowConvNet")
+        x = FilterBank(40, KERNEL, self.dtype, name="filters")(x.astype(self.dtype))
+        x = layers.batch_norm(x, train, mask, dtype=self.dtype, name="norm")
+        power = nn.avg_pool(jnp.square(x.astype(jnp.float32)), (POOL,), (STRIDE,))  # a long sum
+        x = nn.Dropout(self.dropout, deterministic=not train)(jnp.log(jnp.maximum(power, 1e-6)))
+        head = nn.Dense(self.n_outputs, dtype=self.dtype, kernel_init=xavier_uniform, name="head")
+        return head(x.reshape(len(x), -1)).astype(jnp.float32)

@@ -1,0 +1,35 @@
+"""What the voltage is measured against."""
+
+from collections.abc import Sequence
+
+import jax
+import numpy as np
+
+from eegjax.errors import UserError, did_you_mean
+
+
+def common_average(x: jax.Array | np.ndarray) -> jax.Array | np.ndarray:
+    """Measure against the mean of all channels: [..., n_chans] -> [..., n_chans], whose sum over channels is zero."""
+    return x - x.mean(axis=-1, keepdims=True)
+
+
+def to_channel(x: jax.Array | np.ndarray, ch_names: Sequence[str], reference: str) -> jax.Array | np.ndarray:
+    """Measure against one channel, which becomes zero.
+
+    Args:
+        x: [..., n_chans] float, any unit.
+        ch_names: names of the channels, in the order of `x`.
+        reference: one of them.
+
+    Returns:
+        [..., n_chans].
+
+    Raises:
+        UserError: no channel has that name.
+    """
+    if reference not in ch_names:
+        raise UserError(
+            f"reference: found '{reference}', expected one of {', '.join(ch_names)}.{did_you_mean(reference, ch_names)}"
+        )
+    index = list(ch_names).index(reference)
+    return x - x[..., index : index + 1]
