@@ -75,11 +75,16 @@ class Sampler(NamedTuple):
     balance: str = "none"
 
     @property
-    def n_steps(self) -> int:
-        """Steps per epoch; the last one may be partly padding."""
+    def n_drawn(self) -> int:
+        """Units that an epoch holds."""
         counts = np.unique(self.labels, return_counts=True)[1]
         of_class = {"none": len(self.units), "under": len(counts) * min(counts), "over": len(counts) * max(counts)}
-        return -(-int(of_class[self.balance]) // self.batch_size)
+        return int(of_class[self.balance])
+
+    @property
+    def n_steps(self) -> int:
+        """Steps per epoch; the last one may be partly padding."""
+        return -(-self.n_drawn // self.batch_size)
 
 
 def batch_indices(sampler: Sampler, seed: int, epoch: int, step: int) -> tuple[np.ndarray, np.ndarray]:

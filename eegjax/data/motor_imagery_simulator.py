@@ -37,6 +37,7 @@ VERSION = 1  # raised when the same arguments give other recordings
 SESSIONS = ("T", "E")
 DEPTHS = (0.9, 0.8, 0.85, 0.0, 0.8, 0.85, 0.9, 0.8, 0.85)  # of subjects 1 to 9
 CHANCE_SUBJECT = 4  # whose imagery leaves no trace in the EEG: every decoder is at chance
+HEADER = b"MATLAB 5.0 MAT-file, simulated by eegjax".ljust(116)  # text at the start of a file
 CALIBRATION_S = 30.0  # the first run, without trials
 CUE_S = 2.0  # after the fixation cross
 IMAGERY_S = 4.0  # after the cue, what a decoder is given
@@ -83,7 +84,13 @@ def write_session(
     cells = np.empty((1, len(runs)), object)
     cells[0] = [_recorded(run) for run in runs]
     path = Path(folder) / f"A{subject:02d}{session}.mat"
-    return write_aside(path, lambda aside: io.savemat(aside, {"data": cells}))
+
+    def write(aside: Path) -> None:
+        io.savemat(aside, {"data": cells})
+        with aside.open("r+b") as file:  # SciPy puts the time there: the same data would have another hash each time
+            file.write(HEADER)
+
+    return write_aside(path, write)
 
 
 def true_labels(seed: int, subject: int, session: str, n_runs: int = 6, n_trials_per_run: int = 48) -> np.ndarray:

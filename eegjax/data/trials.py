@@ -16,8 +16,8 @@ class Trials(NamedTuple):
     sfreq: samples per second.
     ch_names: names of the channels, in the order of `eeg`.
     table: a row per trial: `cue` (int64, the sample at which the cue came), `label` (int8, the class, or `REST`), `run`
-        (str), `artifact` (bool, marked as unusable by those who recorded it). Trials that the recording cuts off are not
-        in it.
+        (str), `artifact` (bool, marked as unusable by those who recorded it). Trials that the recording cuts off are
+        not in it.
     n_cut: how many those were.
     """
 

@@ -15,6 +15,17 @@ BOUNDS: dict[str, tuple[float, float]] = {  # (least, largest), both allowed; a 
     "data.simulation.seed": (0, LARGEST),
     "data.simulation.n_subjects": (1, 100),
     "data.simulation.n_epochs": (40, 10_000),
+    "data.sfreq": (1, 100_000),
+    "data.l_freq_hz": (0, 100_000),
+    "data.h_freq_hz": (0, 100_000),
+    "data.notch_hz": (0, 100_000),
+    "data.simulation.n_runs": (1, 20),
+    "data.simulation.n_trials_per_run": (4, 400),
+    "inputs.upsample": (1, 16),
+    "model.n_blocks": (1, 4),
+    "model.vae.n_hidden": (1, 100_000),
+    "model.vae.n_latent": (1, 100_000),
+    "model.vae.n_decoder": (1, 100_000),
     "splits.n_test_subjects": (0, LARGEST),
     "splits.n_folds": (0, LARGEST),
     "splits.n_first": (0, LARGEST),
@@ -48,6 +59,8 @@ BOUNDS: dict[str, tuple[float, float]] = {  # (least, largest), both allowed; a 
 CHOICES: dict[str, tuple[str, ...]] = {
     "data.crop": ("sleep", "lights"),
     "data.unscored": ("drop", "wake"),
+    "model.pooling": ("flatten", "adaptive"),
+    "model.variant": ("text", "code"),
     "train.balance": ("none", "under", "over"),
 }
 
@@ -56,7 +69,7 @@ def check(config: ConfigDict) -> None:
     """Compare a configuration's numbers with `BOUNDS`, and words that no other place checks with `CHOICES`.
 
     Raises:
-        UserError: a number outside, or none at all (`nan`); another word.
+        UserError: a number outside, or none at all (`nan`); another word; a leak that only a paper's protocol may have.
     """
     for name, (least, largest) in BOUNDS.items():
         value = _value(config, name)
@@ -68,6 +81,12 @@ def check(config: ConfigDict) -> None:
         word = _value(config, name)
         if word is not None and word not in words:
             raise UserError(f"config.{name} is '{word}'; there are {', '.join(words)}.{did_you_mean(word, words)}")
+    if _value(config, "train.reuse_params_across_folds") and config.protocol != "paper":
+        raise UserError(
+            f"config.train.reuse_params_across_folds leaks: a fold would begin with weights that have learnt from its "
+            f"test part; it is for protocol paper, this is {config.protocol}: "
+            "give --config.train.reuse_params_across_folds=False"
+        )
 
 
 def _value(config: ConfigDict, name: str) -> Any:

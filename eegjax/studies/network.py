@@ -25,7 +25,7 @@ from eegjax.studies.study import Study
 from eegjax.train import loop, members, state
 from eegjax.train.checkpoint import Checkpoints
 from eegjax.train.log import MetricLog
-from eegjax.train.optimizer import make_optimizer
+from eegjax.train.optimizer import LBFGS, make_optimizer
 from eegjax.train.state import TrainState
 from eegjax.train.step import make_predict_step, make_train_step
 
@@ -63,13 +63,14 @@ class Network:
         self.mesh = members.make_mesh(config.run.space)
         self.labels = study.labels(config, dataset.index)
         self.source = study.source(config, dataset)
-        self.samplers = [self._sampler(fold) for fold, _ in pairs]
+        self.samplers = self._samplers()
         self.batch_size = self.samplers[0].batch_size
         unit_size = self.samplers[0].units[0].size
         members.check_batch_size(self.batch_size, config.train.accumulate_steps, self.mesh, unit_size)
         self.steps_per_epoch = max(sampler.n_steps for sampler in self.samplers)
         self.validating = any(len(fold.validation) for fold, _ in pairs)
         self.model, self.inputs, self.loss = study.model(config, dataset), study.inputs(config), study.loss(config)
+        self.reuse = config.train.get("reuse_params_across_folds", False)
         self.compiled_init: Callable[..., Any] | None = None
         self.programs: dict[int, Program] = {}
         self.pick = jax.jit(
@@ -81,7 +82,12 @@ class Network:
         self.backbone: Any = None  # its parameters, where it is frozen
 
     def at_once(self) -> int:
-        """Members that run as one program: as many as asked for; else one on a CPU, and elsewhere as many as fit."""
+        """Members that run as one program: as many as asked for; else one on a CPU, and elsewhere as many as fit.
+
+        One where a member starts from another's weights.
+        """
+        if self.reuse:
+            return 1
         if self.config.run.members_at_once or jax.default_backend() == "cpu":
             return self.config.run.members_at_once
         with jax.set_mesh(self.mesh):
@@ -91,14 +97,14 @@ class Network:
 
     def run(self, group: Sequence[int], folder: Path, log: MetricLog) -> pd.DataFrame:
         """Train a group of members (or continue) and predict their validation and test parts."""
-        places = members.n_places(len(group), self.mesh)
+        places, weights = members.n_places(len(group), self.mesh), folder.parents[1] / "weights"
         padded = [*group, *[group[-1]] * (places - len(group))]
         if self.study.backbone(self.config) is not None and self.backbone is None:
             self._keep_features()
         with jax.set_mesh(self.mesh):
             plan = self._plan(group, padded)
             initial = members.stack(
-                [jax.device_get(self._initial(member)) for member in group],
+                [jax.device_get(self._initial(member, weights)) for member in group],
                 places,
                 members.state_sharding(places, self.mesh),
             )
@@ -122,9 +128,24 @@ class Network:
             self.timing.seconds_training += time.monotonic() - begun_s
             self.timing.examples += n_steps * plan.examples_per_step
             checkpoints.close()
-            self._write_weights(folder.parents[1] / "weights", final, group)
-            frames = [self._predictions(program, final, group, padded, split) for split in PREDICTED]
+            if self.reuse:
+                final = final.replace(best=None)  # what goes on, and is tested, is where it ended
+            self._write_weights(weights, final, group)
+            frames = [self._predictions(program, final, group, padded, split) for split in self._splits()]
         return pd.concat(frames, ignore_index=True)
+
+    def _splits(self) -> tuple[str, ...]:
+        """The parts that are predicted: the training part only where a published table has it."""
+        return (*PREDICTED, "train") if self.config.test.get("train_part", False) else PREDICTED
+
+    def _samplers(self) -> list[Sampler]:
+        samplers = [self._sampler(fold) for fold, _ in self.pairs]
+        if self.config.train.optimizer != LBFGS:
+            return samplers
+        # the largest training part decides the shape, filled up to equal shares
+        shares = self.mesh.shape["data"] * self.config.train.accumulate_steps
+        whole = -(-max(sampler.n_drawn for sampler in samplers) // shares) * shares
+        return [sampler._replace(batch_size=whole) for sampler in samplers]
 
     def _sampler(self, fold: Fold) -> Sampler:
         train = self.config.train
@@ -176,12 +197,15 @@ class Network:
             self.fitted[fold.name] = self.study.fit(self.config, self.dataset, fold)
         return self.fitted[fold.name]
 
-    def _initial(self, member: int) -> TrainState:
-        """A member's state before training, from its fold and seed alone."""
+    def _initial(self, member: int, weights: Path | None = None) -> TrainState:
+        """A member's state before training, from its fold and seed alone, or from what its seed had learnt before."""
         fold, seed = self.pairs[member]
         stats = self._fit(fold)
         key = jax.random.PRNGKey(seed)
         variables = self._init(jax.random.fold_in(key, 0x1717), stats)
+        earlier = [one for one in range(member) if self.pairs[one][1] == seed]
+        if weights and self.reuse and earlier:
+            variables = self._reused(variables, trained.file_of(weights, self._names(earlier[-1])))
         tx = self._optimizer(variables["params"])
         averaging = self.config.train.ema_decay > 0
         return state.create(variables, stats, tx, key, averaging=averaging, validating=self.validating)
@@ -199,6 +223,11 @@ class Network:
         flat |= {path: members.put(leaf, everywhere) for path, leaf in self.loaded.items() if path in flat}
         return {**variables, "params": unflatten_dict(flat, sep="/")}
 
+    def _reused(self, variables: Any, path: Path) -> Any:
+        """A finished member's final weights and batch statistics; its optimiser's memory ended with it."""
+        found, everywhere = flatten_dict(trained.read(path).variables), members.everywhere(self.mesh)
+        return unflatten_dict({name: members.put(found[name], everywhere) for name in flatten_dict(variables)})
+
     def _variables(self, key: jax.Array, stats: Any, batch: Batch) -> Any:
         return self.model.init(key, self.inputs(stats, batch, None, False)["inputs"], train=False)
 
@@ -213,7 +242,10 @@ class Network:
         return make_optimizer(self.config.train, params, total_steps, self.steps_per_epoch, frozen)
 
     def _write_weights(self, folder: Path, final: TrainState, group: Sequence[int]) -> None:
-        """Each member's whole network, and what was fitted for it, as a file of its own."""
+        """Each member's whole network, and what was fitted for it, as a file of its own.
+
+        Before predicting, in which processes wait for one another: the next member may start from the file.
+        """
         for place, member in enumerate(group):
             variables, stats = self.pick((final.final_weights, final.stats), place)
             if self.backbone is not None:

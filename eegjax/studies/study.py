@@ -1,6 +1,6 @@
 """What a study is: functions, one file, no base class."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -42,6 +42,8 @@ class Study(NamedTuple):
         parts know (prior correction, smoothing); never sees the tested labels.
     explain: (config, dataset, run folder) -> writes `explanations/`, with the run's trained networks.
     rows: (protocol) -> {row of the paper's tables: {field: value}}, the runs that they need.
+    gathered: ({row: its run folder}, folder) -> what to print of the runs beside one another; writes `tables/` and
+        `figures/` there.
     apply: (run folder, file, channel, out) -> what a trained run says of a user's own recording; writes it to `out`.
     """
 
@@ -68,4 +70,5 @@ class Study(NamedTuple):
     )
     explain: Callable[[ConfigDict, Dataset, Path], None] = lambda config, dataset, folder: None
     rows: Callable[[str], dict[str, dict[str, Any]]] = lambda protocol: {"": {}}
+    gathered: Callable[[Mapping[str, Path], Path], str] = lambda folders, place: ""
     apply: Callable[[Path, Path, str | None, Path], str] | None = None

@@ -33,11 +33,14 @@ def write(folder: Path, names: dict[str, Any], variables: Any, stats: Any) -> Pa
     from safetensors.numpy import save
 
     tree = flatten_dict({"variables": variables, "stats": stats}, sep="/")
-    arrays = {path: np.ascontiguousarray(leaf) for path, leaf in tree.items()}
+    arrays = {name: np.asarray(leaf, order="C") for name, leaf in tree.items()}
     content = save(arrays, metadata={"names": json.dumps(names)})  # its own writer makes files only the owner can read
-    return write_aside(
-        folder / f"{names['model']}-{names['member']:03d}.safetensors", lambda aside: aside.write_bytes(content)
-    )
+    return write_aside(file_of(folder, names), lambda aside: aside.write_bytes(content))
+
+
+def file_of(folder: Path, names: dict[str, Any]) -> Path:
+    """Where a member's file lies."""
+    return folder / f"{names['model']}-{names['member']:03d}.safetensors"
 
 
 def finished(folder: Path) -> ConfigDict:
@@ -69,12 +72,19 @@ def load(folder: Path, model: str, at_most: int | None = None) -> list[Trained]:
     paths = sorted((Path(folder) / "weights").glob(f"{model}-[0-9]*.safetensors"))
     if not paths:
         raise UserError(f"{folder}: no weights/{model}-*.safetensors; the run must be trained again, in a new folder")
-    return [_read(path) for path in paths[:at_most]]
+    return [read(path) for path in paths[:at_most]]
 
 
-def _read(path: Path) -> Trained:
+def read(path: Path) -> Trained:
+    """One member.
+
+    Raises:
+        UserError: its file is missing or broken.
+    """
     from safetensors import SafetensorError, safe_open
 
+    if not path.exists():
+        raise UserError(f"{path}: missing weights; copy the run folder again, or train anew")
     try:
         with safe_open(path, "np") as file:
             tree = unflatten_dict({name: file.get_tensor(name) for name in file.keys()}, sep="/")  # noqa: SIM118

@@ -20,8 +20,8 @@ class Plan(NamedTuple):
     members: what names each member in the logs, such as {"model", "member", "fold", "seed"}.
     samplers: one per place of the program (surplus places repeat the last member).
     seeds: one per place.
-    steps_per_epoch: the same for all members of the run, so that they share a schedule; a member with fewer steps of
-        its own gets empty batches, which change nothing.
+    steps_per_epoch: the same for all members of the run, so that they share a schedule and its length. A member with
+        fewer examples goes through them again sooner: it takes as many steps as the others.
     n_epochs: epochs.
     """
 
@@ -43,8 +43,8 @@ class Plan(NamedTuple):
 
     def rows(self, step: int) -> tuple[np.ndarray, np.ndarray]:
         """The rows [member, batch, ...] and mask of a step."""
-        epoch, within = divmod(step, self.steps_per_epoch)
-        pairs = [batch_indices(s, seed, epoch, within) for s, seed in zip(self.samplers, self.seeds, strict=True)]
+        members = zip(self.samplers, self.seeds, strict=True)
+        pairs = [batch_indices(sampler, seed, *divmod(step, sampler.n_steps)) for sampler, seed in members]
         rows, masks = zip(*pairs, strict=True)
         return np.stack(rows), np.stack(masks)
 
@@ -164,8 +164,6 @@ class _Writer:
                 self._stop(step, place, int(value["bad_in_row"]))
 
     def _stop(self, step: int, place: int, bad_in_row: int) -> None:
-        while not self._plan.rows(step)[1][place].any():  # a shorter member's last steps of an epoch hold nothing
-            step -= 1
         rows, mask = self._plan.rows(step)
         raise UserError(
             f"loss or gradient was not finite {bad_in_row} steps in a row (config.train.max_bad_steps is "

@@ -15,6 +15,7 @@ OPTIMIZERS = {
     "rmsprop": optax.scale_by_rms,
     "sgd": lambda: optax.trace(0.9),
 }
+LBFGS = "lbfgs"  # it needs the loss itself, not an estimate: one step sees the whole training part
 FROZEN = "(frozen)"  # the label of parameters in no group, and no group's name
 SCHEDULES = ("constant", "cosine", "exponential", "one_cycle")
 
@@ -51,6 +52,11 @@ def make_optimizer(
 
     What is frozen gets no update, and its gradient doesn't count in the norm that is clipped.
 
+    `lbfgs` (Liu & Nocedal 1989; it remembers ten steps) is of another kind. How far a step goes is decided by a line
+    search (the strong Wolfe conditions), so `learning_rate` and `schedule` have no say. It minimises the loss alone,
+    over all parameters at once: what would change its steps behind its back (decoupled decay, clipping, rates of
+    groups, frozen parameters) is refused, and so are batches in pieces.
+
     Args:
         train: `optimizer`, `learning_rate`, `schedule`, `weight_decay` (decoupled, on kernels only), `clip_norm` (0:
             none), and `groups`: name -> (`pattern`, `rate`, `decay`, `frozen`). A parameter belongs to the group whose
@@ -61,14 +67,20 @@ def make_optimizer(
         frozen: a pattern; parameters whose path it is found in are in no group and are not trained. Empty: none.
 
     Raises:
-        UserError: an unknown optimiser or schedule, a parameter in no group or in two, a pattern without parameters.
+        UserError: an unknown optimiser or schedule, a parameter in no group or in two, a pattern without parameters;
+            with `lbfgs` what doesn't go with it.
     """
-    if train.optimizer not in OPTIMIZERS:
+    names = (*OPTIMIZERS, LBFGS)
+    if train.optimizer not in names:
         raise UserError(
-            f"config.train.optimizer is '{train.optimizer}'; there are {', '.join(OPTIMIZERS)}."
-            + did_you_mean(train.optimizer, OPTIMIZERS)
+            f"config.train.optimizer is '{train.optimizer}'; there are {', '.join(names)}."
+            + did_you_mean(train.optimizer, names)
         )
     schedule = make_schedule(train, total_steps, steps_per_epoch)
+    if train.optimizer == LBFGS:
+        _check_lbfgs(train, frozen)
+        label_parameters(train.groups, params)
+        return optax.lbfgs()
     transforms = {FROZEN: optax.set_to_zero()}
     for name, group in train.groups.items():
         if group.frozen:
@@ -112,6 +124,28 @@ def label_parameters(groups: ConfigDict, params: Any, frozen: str = "") -> Any:
             f"config.train.groups: no parameter is found by {sorted(unused)}; the parameters are {', '.join(paths)}"
         )
     return flax.traverse_util.unflatten_dict(labels, sep="/")
+
+
+def _check_lbfgs(train: ConfigDict, frozen: str) -> None:
+    wrong = {
+        "weight_decay": (train.weight_decay, 0),
+        "clip_norm": (train.clip_norm, 0),
+        "accumulate_steps": (train.accumulate_steps, 1),
+        **{f"groups.{name}.rate": (group.rate, 1) for name, group in train.groups.items()},
+        **{f"groups.{name}.frozen": (group.frozen, False) for name, group in train.groups.items()},
+    }
+    said = "which doesn't go with config.train.optimizer='lbfgs'"
+    for name, (found, wanted) in wrong.items():
+        if found != wanted:
+            raise UserError(
+                f"config.train.{name} is {found}, {said}: give --config.train.{name}={wanted} or another optimizer "
+                f"({', '.join(OPTIMIZERS)})"
+            )
+    if frozen:
+        raise UserError(
+            f"parameters found by '{frozen}' are frozen, {said}: train them too, or give another optimizer "
+            f"({', '.join(OPTIMIZERS)})"
+        )
 
 
 def _pattern(field: str, text: str) -> re.Pattern[str]:

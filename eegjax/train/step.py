@@ -24,10 +24,12 @@ def make_train_step(
     """A step of one member.
 
     Args:
-        model: called as `model(batch["inputs"], train=..., mask=batch["mask"])`.
+        model: called as `model(batch["inputs"], train=..., mask=batch["mask"])`, with the random streams `dropout` and
+            `latent`; its outputs may be any tree.
         inputs: (stats, batch, key, train) -> batch with `inputs`; augmentation, normalisation, on the device.
         loss: (stats, outputs, batch) -> per-example loss and metrics, each of the mask's shape.
-        tx: the optimiser.
+        tx: the optimiser; one with a line search tries other parameters on the same batch, dropout and all, and the
+            batch statistics of those trials are thrown away.
         train: `accumulate_steps` (the batch in that many pieces), `ema_decay` (0: none).
 
     Returns:
@@ -35,15 +37,18 @@ def make_train_step(
         a non-finite loss or gradient, without examples, or of a stopped member leaves all but the counters as it was.
     """
 
-    def summed_loss(params: Any, model_state: Any, state: TrainState, batch: Batch, key: jax.Array) -> Any:
-        input_key, dropout_key = jax.random.split(key)
+    tx = optax.with_extra_args_support(tx)
+
+    def summed_loss(params: Any, model_state: Any, state: TrainState, batch: Batch, number: int = 0) -> Any:
+        key = jax.random.fold_in(jax.random.fold_in(state.key, state.step), number)
+        input_key, dropout_key = jax.random.split(key)  # which is folding in 0 and 1
         batch = blanked(inputs(state.stats, batch, input_key, True))
         outputs, model_state = model.apply(
             {"params": params, **model_state},
             batch["inputs"],
             train=True,
             mask=batch["mask"],
-            rngs={"dropout": dropout_key},
+            rngs={"dropout": dropout_key, "latent": jax.random.fold_in(key, 2)},
             mutable=list(model_state),
         )
         per_example, metrics = loss(state.stats, outputs, batch)
@@ -54,9 +59,8 @@ def make_train_step(
         """Sums over the pieces of the batch, one after another (a Python loop: see the CPU's scanned convolutions)."""
         model_state, total, grads = state.model_state, None, None
         for number, piece in enumerate(split(batch, train.accumulate_steps)):
-            key = jax.random.fold_in(jax.random.fold_in(state.key, state.step), number)
             piece_grads, (piece_state, sums) = jax.grad(summed_loss, has_aux=True)(
-                state.params, model_state, state, piece, key
+                state.params, model_state, state, piece, number
             )
             some = sums["loss"][1] > 0  # a piece of padding alone has no batch statistics: 0 / 0
             model_state = states.where(some, piece_state, model_state)
@@ -71,7 +75,15 @@ def make_train_step(
         norm = optax.tree.norm(grads)
         finite = jnp.isfinite(sums["loss"][0]) & jnp.isfinite(norm)
         active = ~state.stopped & (sums["loss"][1] > 0)
-        updates, opt_state = tx.update(grads, state.opt_state, state.params)
+        count = jnp.maximum(sums["loss"][1], 1)
+        updates, opt_state = tx.update(
+            grads,
+            state.opt_state,
+            state.params,
+            value=sums["loss"][0] / count,
+            grad=grads,
+            value_fn=lambda params: summed_loss(params, state.model_state, state, batch)[0] / count,
+        )
         params = optax.apply_updates(state.params, updates)
         average = state.average
         if average is not None:  # a shorter memory at first, so that the average forgets the initial weights
@@ -96,12 +108,13 @@ def make_predict_step(
 ) -> Callable[[dict[str, Any], Any, Batch], tuple[Any, Metrics]]:
     """(variables, stats, batch) -> (predictions, metrics) of one member, without augmentation.
 
-    `dropout` leaves it on, the same in every batch, as some published studies did; not for batch statistics.
+    `dropout` leaves it (and whatever else is drawn) on, the same in every batch, as some published studies did; not for
+    batch statistics.
     """
 
     def step(variables: dict[str, Any], stats: Any, batch: Batch) -> tuple[Any, Metrics]:
         batch = inputs(stats, batch, None, False)
-        rngs = {"dropout": jax.random.PRNGKey(0)} if dropout else None
+        rngs = {"dropout": jax.random.PRNGKey(0), "latent": jax.random.PRNGKey(1)} if dropout else None
         outputs = model.apply(variables, batch["inputs"], train=dropout, mask=batch["mask"], rngs=rngs)
         per_example, metrics = loss(stats, outputs, batch)
         return predict(outputs), masked_sums({"loss": per_example, **metrics}, batch["mask"])

@@ -48,6 +48,7 @@ def epoch_units(sampler: Sampler, seed: int, epoch: int) -> np.ndarray:
 @given(samplers(), st.integers(0, 9), st.integers(0, 9))
 def test_an_epoch_holds_what_its_balance_says(sampler, seed, epoch):
     units = epoch_units(sampler, seed, epoch)
+    assert len(units) == sampler.n_drawn
     drawn = np.bincount(units, minlength=len(sampler.units))
     present, counts = np.unique(sampler.labels, return_counts=True)
     of_class = [np.sum(sampler.labels[units] == label) for label in present]

@@ -74,9 +74,12 @@ def test_the_file_is_as_bnci_horizon_has_it(tmp_path):
             assert run["trial"][-1, 0] + 250 * 7 < len(run["X"])
 
 
-def test_the_same_arguments_give_the_same_arrays_and_others_do_not(tmp_path):
+def test_the_same_arguments_give_the_same_file_and_others_do_not(tmp_path):
     asked = [(0, 1, "T"), (0, 1, "T"), (1, 1, "T"), (0, 2, "T"), (0, 1, "E")]
-    runs = [read(write_session(tmp_path / str(n), *key, 1, 4)) for n, key in enumerate(asked)]
+    paths = [write_session(tmp_path / str(n), *key, 1, 4) for n, key in enumerate(asked)]
+    assert paths[0].read_bytes() == paths[1].read_bytes()
+    assert b"Created on" not in paths[0].read_bytes()[:116]  # when that is would make another file of it
+    runs = [read(path) for path in paths]
     for one, other in zip(runs[0], runs[1], strict=True):
         assert np.array_equal(one.X, other.X)
         assert np.array_equal(one.y, other.y)

@@ -100,6 +100,21 @@ def test_what_is_written_is_read(finished, tmp_path: Path) -> None:
     assert {"prior", "trained_prior", "transitions"} <= set(one.stats)
 
 
+def test_shapes_stay(tmp_path: Path) -> None:
+    """A number is no array of one; what is transposed is written as it reads."""
+    table = np.arange(6, dtype=np.float32).reshape(2, 3)
+    variables = {"params": {"scale": np.float32(2), "kernel": table.T, "one": np.ones(1, np.float32)}}
+    names = {"model": "tiny", "member": 12, "fold": "a", "seed": 0}
+    path = trained.write(tmp_path, names, variables, {"sd": np.float32(3)})
+    assert path == trained.file_of(tmp_path, names) == tmp_path / "tiny-012.safetensors"
+    found = trained.read(path)
+    assert found.names == names
+    assert found.stats["sd"].shape == ()
+    params = found.variables["params"]
+    assert {name: leaf.shape for name, leaf in params.items()} == {"scale": (), "kernel": (3, 2), "one": (1,)}
+    assert np.array_equal(params["kernel"], table.T)
+
+
 def _weights(finished, folder: Path) -> Path:
     """A copy of the run's weights, to be broken."""
     shutil.copytree(finished.folder / "weights", folder / "weights")
@@ -150,6 +165,10 @@ def test_missing_weights_are_said(finished, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"no weights/vgg16-"):  # those of the ConvLSTM are not taken for it
         trained.load(tmp_path, "vgg16")
     assert len(trained.load(tmp_path, "vgg16_conv_lstm")) == 1
+    with pytest.raises(
+        UserError, match=r"vgg16-000\.safetensors: missing weights; copy the run folder again, or train"
+    ):
+        trained.read(path)
 
 
 def test_the_weights_of_another_network_are_no_answer(finished, dataset, tmp_path: Path) -> None:

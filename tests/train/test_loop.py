@@ -14,6 +14,7 @@ from eegjax.data.splits import Fold
 from eegjax.errors import UserError
 from eegjax.studies.network import Network, Timing
 from eegjax.train.checkpoint import Checkpoints
+from eegjax.train.loop import Plan
 from eegjax.train.preemption import Preempted
 
 FIRST = [0]  # the first member alone: 6 steps an epoch, the last with 2 examples of 8
@@ -151,11 +152,18 @@ def test_too_many_bad_steps_name_the_batch(network, whole, tmp_path):
     assert "\n" not in message
 
 
-def test_bad_steps_before_empty_batches_are_named_too(network, whole, tmp_path):
-    """The shortest member's last batches are empty: the log line's own step holds nothing to name."""
-    network = tiny.sharing(network, bad=range(51), run__log_every_steps=6)
-    with pytest.raises(UserError, match=r"4 steps in a row .* batch of step 4 holds rec-[abc] at"):
-        tiny.run(network, [3], tmp_path)
+def test_a_shorter_member_takes_as_many_steps_and_none_is_empty(network):
+    """Members with 6 and 4 steps of their own: twelve steps are two rounds of the one and three of the other."""
+    samplers = [network.samplers[0], network.samplers[3]]
+    assert [sampler.n_steps for sampler in samplers] == [6, 4]
+    plan = Plan([{}, {}], samplers, [0, 0], network.steps_per_epoch, 2)
+    drawn = [plan.rows(step) for step in range(plan.total_steps)]
+    assert all(mask.any(1).all() for _, mask in drawn)
+    for place, rounds in enumerate((2, 3)):
+        rows = np.concatenate([rows[place][mask[place]] for rows, mask in drawn])
+        examples, times = np.unique(rows, return_counts=True)
+        np.testing.assert_array_equal(examples, np.sort(samplers[place].units))
+        assert set(times) == {rounds}
 
 
 def test_eight_examples_are_learnt_by_heart(tmp_path):

@@ -162,10 +162,20 @@ def start(folder: Path, *more: str) -> list[dict]:
     return [json.loads(output.splitlines()[-1]) for output, _ in said]
 
 
-def test_two_processes_equal_one(single, tmp_path):
+@pytest.fixture(scope="module")
+def reused(network, tmp_path_factory):
+    """Member 1 as it goes on from where member 0 ended: predictions and folder."""
+    one, folder = tiny.sharing(network, (), train__reuse_params_across_folds=True), tmp_path_factory.mktemp("reused")
+    for member in (0, 1):
+        frame = tiny.run(one, [member], folder / str(member))
+    return frame, folder / "1"
+
+
+def test_two_processes_equal_one(single, reused, tmp_path):
     """SIGTERM to one of them stops both at one step; started again they end as one process does; the first writes.
 
-    The first one's clock says to save all the time and the other's never: they have to agree.
+    So they do where the second member goes on from weights that one of them has written. The first one's clock says to
+    save all the time and the other's never: they have to agree.
     """
     first, second = start(tmp_path, "preempted")
     assert first["said"] == second["said"]
@@ -174,9 +184,9 @@ def test_two_processes_equal_one(single, tmp_path):
     assert (first["said"], second["said"]) == ("finished", "finished")
     assert second["written"] == []
     assert {"alone/metrics.jsonl", "together/metrics.jsonl"} < set(first["written"])
-    for name, n_members in (("alone", 1), ("together", 4)):
+    for name, expected in (("alone", single[:1]), ("together", single), ("reused", [single[0], reused])):
         predictions = pd.read_parquet(tmp_path / name / "predictions.parquet")
-        assert_same(predictions, pd.concat([frame for frame, _ in single[:n_members]]))
-        for member in range(n_members):
+        assert_same(predictions, pd.concat([frame for frame, _ in expected]))
+        for member, (_, folder) in enumerate(expected):
             lines = [line for line in tiny.lines(tmp_path / name) if line["member"] == member]
-            assert_same_lines(lines, tiny.lines(single[member][1]))
+            assert_same_lines(lines, tiny.lines(folder))

@@ -1,5 +1,6 @@
 """The training step: padding, accumulation, non-finite batches, averages, precision, promotion of dtypes."""
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -88,6 +89,66 @@ def test_steps_draw_their_own_random_numbers(member):
     ]
     assert losses[0] == losses[1]
     assert len(set(losses)) == 3
+
+
+STREAMS = ("dropout", "latent")
+
+
+class Drawing(nn.Module):
+    """Of each random stream a number per example."""
+
+    @nn.compact
+    def __call__(self, x, train, mask=None):
+        zero = self.param("zero", nn.initializers.zeros, ())
+        drawn = {name: jax.random.normal(self.make_rng(name), x.shape[:1]) for name in STREAMS if train}
+        return {**drawn, "inputs": x[:, 0], "loss": zero * x[:, 0]}
+
+
+def drawing():
+    """The model, its inputs (a number per example too) and its loss, which shows what was drawn."""
+    inputs = lambda stats, batch, key, train: {  # noqa: E731
+        **batch,
+        "inputs": jax.random.normal(key, (8 // batch["pieces"].shape[-1], 1)) if train else jnp.ones((8, 1)),
+    }
+    return Drawing(), inputs, lambda stats, outputs, batch: (outputs["loss"], outputs)
+
+
+def drawn(step=0, key=0, n_pieces=1, examples=slice(None)):
+    """The sums over some examples of what a training step draws."""
+    train = tiny.get_config(train__accumulate_steps=n_pieces).train
+    model, inputs, loss = drawing()
+    tx = optax.sgd(0.1)
+    state = states.create({"params": {"zero": jnp.float32(0)}}, {}, tx, jax.random.PRNGKey(key), averaging=False,
+                          validating=False).replace(step=jnp.int32(step))  # fmt: skip
+    mask = np.zeros(8, bool)
+    mask[examples] = True
+    batch = {"mask": mask, "pieces": np.zeros((8, n_pieces))}
+    _, metrics = make_train_step(model, inputs, loss, tx, train)(state, batch)
+    return [float(metrics[name][0]) for name in ("inputs", *STREAMS)]
+
+
+def test_streams_are_their_own():
+    """Inputs, dropout and latent codes differ, from step to step, member to member, piece to piece."""
+    first = drawn()
+    assert drawn() == first
+    odd, even = slice(1, None, 2), slice(0, None, 2)
+    each = [first, drawn(step=1), drawn(key=1), *(drawn(n_pieces=2, examples=rows) for rows in (odd, even))]
+    numbers = np.concatenate(each)
+    assert len(np.unique(numbers.round(4))) == len(numbers) == 15
+
+
+def test_prediction_draws_only_with_dropout_and_always_the_same():
+    model, inputs, loss = drawing()
+    batch = {"mask": np.ones(8, bool), "pieces": np.zeros((8, 1))}
+    seen = []
+    for dropout in (False, True, True):
+        inputs_at_test = lambda stats, batch, key, train: inputs(stats, batch, key, False)  # noqa: E731
+        step = make_predict_step(model, inputs_at_test, loss, lambda outputs: outputs, dropout)
+        seen.append(step({"params": {"zero": jnp.float32(0)}}, {}, batch)[0])
+    assert set(seen[0]) == {"inputs", "loss"}
+    assert set(seen[1]) == {"inputs", "loss", *STREAMS}
+    tiny.assert_close(seen[1], seen[2], 0)
+    assert not np.allclose(seen[1]["dropout"], seen[1]["latent"])
 
 
 def test_nan_batch_changes_the_counters_only(member):

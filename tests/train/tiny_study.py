@@ -138,7 +138,7 @@ def get_config(**overrides: Any) -> ConfigDict:
     config.splits = ConfigDict({"n_validation_subjects": 0})
     config.inputs = ConfigDict({"gain": 0.2})
     config.model = ConfigDict({"name": "tiny", "beside": (), "dropout": 0.2, "batch_norm": True})
-    config.test = ConfigDict({"dropout": False, "whole_batches": False})
+    config.test = ConfigDict({"dropout": False, "whole_batches": False, "train_part": False})
     config.train = ConfigDict(
         {
             "optimizer": "adam",
@@ -157,6 +157,7 @@ def get_config(**overrides: Any) -> ConfigDict:
             "patience_epochs": 0,
             "max_bad_steps": 3,
             "precision": "float32",
+            "reuse_params_across_folds": False,
             "groups": {"all": {"pattern": ".", "rate": 1.0, "decay": 1.0, "frozen": False}},
         }
     )
@@ -204,9 +205,9 @@ def make_member(**overrides: Any) -> Member:
 
 
 def make_network(n_devices: int = 0, bad: Sequence[int] = (), **overrides: Any) -> Network:
-    """A network of the study on the first devices (0: all); its members are the folds, one per subject."""
+    """A network of the study on the first devices (0: all); its members are the folds, one per subject and seed."""
     config, dataset = get_config(**overrides), make_dataset(bad)
-    pairs = [(fold, config.seed) for fold in STUDY.folds(config, dataset)]
+    pairs = [(fold, config.seed + k) for k in range(config.train.n_seeds) for fold in STUDY.folds(config, dataset)]
     mesh = mesh_of(n_devices) if n_devices else members.make_mesh()
     with mock.patch.object(members, "make_mesh", return_value=mesh):
         return Network(config, STUDY, dataset, pairs, Timing())

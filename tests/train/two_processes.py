@@ -15,7 +15,7 @@ WRITTEN: list[str] = []
 
 
 def main(distributed: str, folder: Path, preempted: bool) -> None:
-    """Train the first member alone, then four as one program."""
+    """Train the first member alone, then four as one program, then two of which the second goes on from the first."""
     from eegjax import studies
 
     studies._join(distributed)
@@ -40,8 +40,10 @@ def main(distributed: str, folder: Path, preempted: bool) -> None:
     clock = {"run.checkpoint_every_s": 1e9 * rank}  # each process has a clock of its own, and they must agree
     said = "finished"
     try:
-        for name, n_members in (("alone", 1), ("together", 4)):
-            config = tiny.get_config(run__members_at_once=n_members)
+        for name, n_members in (("alone", 1), ("together", 4), ("reused", 2)):
+            config = tiny.get_config(
+                run__members_at_once=n_members, protocol="paper", train__reuse_params_across_folds=name == "reused"
+            )
             config.update_from_flattened_dict(clock)
             study = tiny.STUDY._replace(folds=lambda c, d, n=n_members: tiny.STUDY.folds(c, d)[:n])
             run(config, study, str(folder / name))

@@ -1,0 +1,114 @@
+"""The motor-imagery study: which movement a person imagines, from 22 EEG channels.
+
+Shi, Shi, Liu & Li, "Recurrent neural networks and hybrid of variational autoencoder and CNN approaches on
+classification of electroencephalography data", on BCI Competition IV 2a; the same models on PhysioNet's EEGMMIDB.
+"""
+
+import importlib.util
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from ml_collections import ConfigDict
+
+from eegjax.baselines.motor_imagery import csp_lda, majority, tangent_space
+from eegjax.data import motor_imagery_simulator
+from eegjax.data.dataset import Dataset
+from eegjax.data.splits import Fold
+from eegjax.errors import note
+from eegjax.studies import (
+    motor_imagery_compare,
+    motor_imagery_explain,
+    motor_imagery_figures,
+    motor_imagery_numbers,
+    motor_imagery_report,
+)
+from eegjax.studies.motor_imagery_data import classes, labels, prepare, source, trials_uv, units
+from eegjax.studies.motor_imagery_folds import folds
+from eegjax.studies.motor_imagery_network import among_task, calibrate, fit, inputs, loss, model, predict
+from eegjax.studies.study import Study
+
+BAND_HZ = (8.0, 30.0)  # mu and beta, which imagery suppresses
+
+
+def baselines(config: ConfigDict, dataset: Dataset, folds: Sequence[Fold]) -> pd.DataFrame:
+    """What the networks have to beat, on the same folds; a control; in the demo also the simulator's ceiling.
+
+    The control is CSP + LDA on what precedes the cue. Nothing there tells the class: above chance it shows a leak.
+    """
+    index, names, targets = dataset.index, classes(config), labels(config, dataset.index)
+    eeg = trials_uv(config, dataset, BAND_HZ)
+    there = index["control"].to_numpy() < 0
+    before = trials_uv(config, dataset, BAND_HZ, control=True) if there.any() else None
+    simulated, cut = dataset.card["simulated"], dataset.card["dropped"]["cut"]
+    oracle = _oracle(config, index) if simulated and not cut else None
+    if simulated and cut:
+        note(f"{cut} trials are cut off, and those left aren't numbered as the simulator's: no row of its ceiling")
+    geometric = importlib.util.find_spec("pyriemann") is not None
+    if not geometric:
+        note("pyriemann isn't installed: no row of the tangent space (pip install 'eegjax[baselines]')")
+    frames = []
+    for fold in folds:
+        train, test = fold.train, fold.test
+        rows = {"csp_lda": csp_lda(eeg[train], targets[train], eeg[test], len(names))}
+        if geometric:
+            rows["tangent_space"] = tangent_space(eeg[train], targets[train], eeg[test], len(names))
+        if before is not None:
+            rows["control"] = _control(before, there, targets, fold, len(names))
+        if oracle is not None:
+            rows["oracle"] = oracle[test]
+        rows["majority"] = majority(targets[train], len(test), len(names))
+        for name, probabilities in rows.items():
+            frame = index[["example", "subject", "session", "recording", "onset_s", "start", "stop"]].iloc[test]
+            frame = frame.assign(model=name, fold=fold.name, split="test", target=targets[test])
+            frames.append(frame.assign(**{f"p_{c}": probabilities[:, k] for k, c in enumerate(names)}))
+    return among_task(pd.concat(frames, ignore_index=True), names)
+
+
+def _control(before: np.ndarray, there: np.ndarray, targets: np.ndarray, fold: Fold, n_classes: int) -> np.ndarray:
+    """[n_test, n_classes]: CSP + LDA before the cue; the classes' shares for trials with samples missing there."""
+    train, test = fold.train[there[fold.train]], fold.test[there[fold.test]]
+    found = majority(targets[fold.train], len(fold.test), n_classes)
+    if len(train) and len(test):
+        found[there[fold.test]] = csp_lda(before[train], targets[train], before[test], n_classes)
+    return found
+
+
+def _oracle(config: ConfigDict, index: pd.DataFrame) -> np.ndarray:
+    """[n, n_classes]: what one who knows the simulator says of each trial."""
+    simulation, found = config.data.simulation, np.empty((len(index), len(classes(config))))
+    for (subject, session), own in index.groupby(["subject", "session"]):
+        counts = simulation.n_runs, simulation.n_trials_per_run
+        told = motor_imagery_simulator.oracle(simulation.seed, int(str(subject)[1:]), str(session), *counts)
+        run = own["run"].astype(int).to_numpy() - 2  # the first run has no trials
+        found[own.index] = told[run * simulation.n_trials_per_run + own["trial"].to_numpy()]
+    return found
+
+
+def explain(config: ConfigDict, dataset: Dataset, folder: Path) -> None:
+    """Write `explanations/`: each network's channels, and what a VAE leaves of a trial."""
+    motor_imagery_explain.explain(config, dataset, folder, STUDY)
+
+
+STUDY = Study(
+    prepare=prepare,
+    folds=folds,
+    classes=classes,
+    labels=labels,
+    source=source,
+    units=units,
+    fit=fit,
+    model=model,
+    inputs=inputs,
+    loss=loss,
+    predict=predict,
+    calibrate=calibrate,
+    baselines=baselines,
+    evaluate=motor_imagery_numbers.evaluate,
+    explain=explain,
+    tables=motor_imagery_report.tables,
+    figures=motor_imagery_figures.figures,
+    rows=motor_imagery_compare.rows,
+    gathered=motor_imagery_compare.gathered,
+)
