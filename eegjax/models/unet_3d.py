@@ -1,0 +1,140 @@
+"""3D U-Net: double convolutions on a grid that is halved and doubled again, with copies of equal resolution.
+
+Çiçek et al., "3D U-Net: learning dense volumetric segmentation from sparse annotation" (2016), in the form that the
+inverse-problem report trained: the upsampling is nearest neighbours rather than learned, and nothing is normalised.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from eegjax.errors import UserError
+from eegjax.models import layers
+from eegjax.models.conv_net import check_choice
+from eegjax.models.vgg import scaled
+
+CHANNELS = (64, 128, 256, 512)  # of each level
+NORMS = ("none", "group")
+UPSAMPLINGS = ("nearest", "transposed")
+KERNEL, HALF = (3, 3, 3), (2, 2, 2)
+
+
+def check_grid(sides: Sequence[int], depth: int, n_levels: int, smallest_bottom: int, network: str) -> None:
+    """Refuse grids that can't be halved from level to level.
+
+    Args:
+        sides: voxels along each axis.
+        depth: levels, one more than halvings.
+        n_levels: the most levels that the network has.
+        smallest_bottom: the fewest voxels a side of the last level.
+        network: its name.
+
+    Raises:
+        UserError: so, with the smallest grid; or no such number of levels.
+    """
+    if not 2 <= depth <= n_levels:
+        raise UserError(f"depth is {depth}; {network} has 2 to {n_levels} levels")
+    multiple = 2 ** (depth - 1)
+    smallest = multiple * smallest_bottom
+    if any(side < smallest or side % multiple for side in sides):
+        raise UserError(
+            f"{network} with {depth} levels needs a grid of at least {smallest} voxels a side, in multiples of "
+            f"{multiple}; this one is {' x '.join(map(str, sides))}: choose another grid, or fewer levels"
+        )
+
+
+def double_conv(x: jax.Array, features: Sequence[int], norm: str, dtype: Any) -> jax.Array:
+    """Two convolutions with ReLU, each after its normalisation: [batch, *space, channels] -> [..., features[-1]]."""
+    for index, n_features in enumerate(features, 1):
+        if norm == "group":
+            x = layers.group_norm(x, dtype=dtype, name=f"norm_{index}")
+        conv = layers.conv(n_features, KERNEL, use_bias=norm == "none", dtype=dtype, name=f"conv_{index}")
+        x = nn.relu(conv(x))
+    return x
+
+
+class Encoder(nn.Module):
+    """A level on the way down: a max-pool after the first level, and convolutions to half the features and to all."""
+
+    features: tuple[int, int]
+    pooled: bool
+    norm: str
+    dtype: Any
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """[batch, *space, channels] -> [batch, *space or half of it, features[1]]."""
+        x = layers.max_pool(x, HALF) if self.pooled else x
+        return double_conv(x, self.features, self.norm, self.dtype)
+
+
+class Decoder(nn.Module):
+    """A level on the way up: what comes from below is doubled in size, put after the encoder's, and convolved."""
+
+    features: int
+    norm: str
+    upsampling: str
+    dtype: Any
+
+    @nn.compact
+    def __call__(self, x: jax.Array, encoded: jax.Array) -> jax.Array:
+        """[batch, *half the space, channels] and [batch, *space, features] -> [batch, *space, features]."""
+        if self.upsampling == "nearest":
+            x = layers.upsample(x, 2)
+        else:
+            x = layers.conv_transpose(x.shape[-1], HALF, dtype=self.dtype, name="up")(x)
+        x = jnp.concatenate([encoded, x], -1)
+        return double_conv(x, (self.features, self.features), self.norm, self.dtype)
+
+
+class UNet3D(nn.Module):
+    """Logits or values per voxel: 16,315,650 parameters at two outputs, 16,315,585 at one, with one input channel.
+
+    With `group` 16,318,756 and 16,318,691; with `transposed` 2,753,408 more.
+
+    width: multiplies the channels of every level, each at least one.
+    depth: levels, 2 to 4; the grid is halved from level to level, so its sides are multiples of 2 ** (depth - 1).
+    norm: `none` as in the report; `group` is GroupNorm in eight groups before each convolution, which then has no bias.
+    upsampling: `nearest` as in the report's code, or `transposed`: 2 x 2 x 2 transposed convolutions, as in its text.
+    remat: stages are computed again for their gradients rather than kept: the same numbers, less memory, more time.
+    """
+
+    n_outputs: int
+    width: float = 1.0
+    depth: int = 4
+    norm: str = "none"
+    upsampling: str = "nearest"
+    remat: bool = False
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: jax.Array, train: bool = False, mask: jax.Array | None = None) -> jax.Array:
+        """Map a volume to a volume.
+
+        Args:
+            x: [batch, depth, height, width, n_channels] float32.
+            train: of no effect, there is neither dropout nor a statistic of the batch.
+            mask: of no effect, no volume sees another.
+
+        Returns:
+            [batch, depth, height, width, n_outputs] float32.
+
+        Raises:
+            UserError: a grid that can't be halved as often, or no such depth, norm or upsampling.
+        """
+        check_choice("norm", self.norm, NORMS)
+        check_choice("upsampling", self.upsampling, UPSAMPLINGS)
+        check_grid(x.shape[1:-1], self.depth, len(CHANNELS), 1, "3D U-Net")
+        encoder, decoder = (nn.remat(Encoder), nn.remat(Decoder)) if self.remat else (Encoder, Decoder)
+        x, encoded = x.astype(self.dtype), []
+        for level, channels in enumerate(CHANNELS[: self.depth], 1):
+            features = scaled(channels // 2, self.width), scaled(channels, self.width)
+            x = encoder(features, level > 1, self.norm, self.dtype, name=f"encoder_{level}")(x)
+            encoded.append(x)
+        for level in range(self.depth - 1, 0, -1):
+            beside = encoded[level - 1]
+            x = decoder(beside.shape[-1], self.norm, self.upsampling, self.dtype, name=f"decoder_{level}")(x, beside)
+        return layers.conv(self.n_outputs, (1, 1, 1), dtype=self.dtype, name="head")(x).astype(jnp.float32)
