@@ -46,7 +46,7 @@ def get_config(argument: str = "") -> ConfigDict:
     config.model = ConfigDict(
         {
             "name": keys.get("model", "shallow"),
-            "beside": () if "model" in keys else ("cnn_lstm",),  # also trained, on the same folds
+            "beside": () if demo or "model" in keys else ("cnn_lstm",),  # also trained, on the same folds
             "dropout": 0.25,  # of ConvNet and EEGNet
             "pooling": "flatten",  # adaptive: means over time, for windows of any length (ConvNet, CNN + RNN)
             "n_blocks": 3 if demo or dataset == "eegmmidb" else 4,  # of ConvNet: its window is under 961 samples
@@ -54,7 +54,7 @@ def get_config(argument: str = "") -> ConfigDict:
             "vae": {"n_hidden": 2000, "n_latent": 20, "n_decoder": 2000, "published": False},
         }
     )
-    config.train = _train(demo, 16 if dataset == "eegmmidb" else 32)
+    config.train = _train(demo, dataset)
     config.test = ConfigDict({"dropout": False, "whole_batches": False, "train_part": False})
     config.run = _run()
     if protocol == "paper":
@@ -84,7 +84,7 @@ def _data(dataset: str, demo: bool) -> ConfigDict:
     )
 
 
-def _train(demo: bool, batch_size: int) -> ConfigDict:
+def _train(demo: bool, dataset: str) -> ConfigDict:
     """How it is learnt."""
     return ConfigDict(
         {
@@ -95,9 +95,9 @@ def _train(demo: bool, batch_size: int) -> ConfigDict:
             "decay_per_epoch": 1.0,  # of schedule="exponential"
             "weight_decay": 1e-2,  # decoupled
             "clip_norm": 1.0,
-            "batch_size": batch_size,
+            "batch_size": 32 if dataset == "bci_iv_2a" else 16,  # of 288 trials, of 60 or 30
             "accumulate_steps": 1,
-            "n_epochs": 30 if demo else 50,
+            "n_epochs": 20 if demo else 50 if dataset == "bci_iv_2a" else 30,
             "n_seeds": 1 if demo else 3,
             "balance": "none",  # none, under, over: how a trial is drawn
             "ema_decay": 0.0,

@@ -1,6 +1,6 @@
 """What the motor-imagery report compares: the runs that it takes, and tables and figures of several of them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,6 +12,7 @@ from eegjax.evaluate.by_subject import accuracy_by_subject
 from eegjax.report.accuracy import accuracy_by_subject as draw_by_subject
 from eegjax.report.accuracy import accuracy_by_window as draw_by_window
 from eegjax.report.tables import write_table
+from eegjax.studies import motor_imagery_paper as paper
 from eegjax.studies.motor_imagery_numbers import FEW_SUBJECTS, class_names, paired, tested
 from eegjax.studies.motor_imagery_report import (
     SIGNIFICANT,
@@ -173,6 +174,7 @@ def gathered(folders: Mapping[str, Path], place: Path) -> str:
         The tables as Markdown.
     """
     runs = {row: Finished(folder) for row, folder in folders.items()}
+    _one_of_each(place / "tables", runs.values())
     having = {name: [runs[row] for row in some if row in runs] for name, some in PUBLISHED.items()}
     having = {name: [run for run in some if name in run.networks] for name, some in having.items()}
     parts = performance(place / "tables", {name: some[0] for name, some in having.items() if some})
@@ -186,6 +188,15 @@ def gathered(folders: Mapping[str, Path], place: Path) -> str:
         if name == "windows":
             _draw_windows(place / "figures", there)
     return "\n".join(parts)
+
+
+def _one_of_each(place: Path, runs: Iterable[Finished]) -> None:
+    """The report's own tables once, instead of the copies of every run; they were printed with these."""
+    for path in place.glob("*_paper_*"):
+        path.unlink()
+    networks = {name: run.simulated for run in runs for name in run.networks}
+    for table, (title, frame, notes) in paper.architectures(networks).items():
+        write_table(place, table, frame, title, notes, any(networks.values()))
 
 
 def _there(runs: Mapping[str, Finished], comparison: Comparison) -> list[Row]:

@@ -48,8 +48,13 @@ class Made(NamedTuple):
     variables: Any
     x: np.ndarray
     predict: Callable[..., Any]  # (variables, x) -> logits
-    train: Callable[..., Any]  # (variables, x, mask, key) -> logits, statistics
+    train: Callable[..., Any]  # (variables, x, mask, key) -> outputs, statistics
     gradient: Callable[..., Any]  # (variables, x, mask) -> gradients, (logits, statistics); without dropout
+
+
+def logits_of(outputs: Any) -> jax.Array:
+    """A VAE's hybrid has them per form of a trial, and its reconstructions beside."""
+    return outputs[0][0] if isinstance(outputs, tuple) else outputs
 
 
 def shapes(module: nn.Module, n_times: int) -> Any:
@@ -72,15 +77,17 @@ def made(name: str) -> Made:
         return module.apply(variables, x, train=True, mask=mask, rngs=rngs, mutable=["batch_stats"])
 
     def loss(params: Any, variables: Any, x: Any, mask: Any) -> Any:
-        logits, after = trained(undropped, {**variables, "params": params}, x, mask, jax.random.key(0))
-        return jnp.where(mask[:, None], logits**2, 0).sum(), (logits, after)
+        outputs, after = trained(undropped, {**variables, "params": params}, x, mask, jax.random.key(0))
+        logits = logits_of(outputs)
+        seen = [logits, outputs[1][0].reshape(len(x), -1)] if isinstance(outputs, tuple) else [logits]
+        return jnp.where(mask[:, None], jnp.concatenate(seen, 1) ** 2, 0).sum(), (logits, after)
 
     undropped = without_dropout(module)
     return Made(
         module,
         jax.tree.map(draw, shapes(module, n_times)),
         rng.normal(size=(6, n_times, N_CHANS)).astype(np.float32),
-        jax.jit(partial(module.apply, train=False)),
+        jax.jit(lambda variables, x: logits_of(module.apply(variables, x, train=False))),
         jax.jit(partial(trained, module)),
         jax.jit(lambda variables, *rest: jax.grad(loss, has_aux=True)(variables["params"], variables, *rest)),
     )
@@ -140,7 +147,7 @@ def test_padded_windows_leave_no_trace(name):
 def test_training_draws_and_prediction_does_not(name):
     _, variables, x, predict, train, _ = made(name)
     predict(variables, x)  # no key given: it would be missed
-    logits = [np.asarray(train(variables, x, MASK, jax.random.key(seed))[0]) for seed in (0, 1)]
+    logits = [np.asarray(logits_of(train(variables, x, MASK, jax.random.key(seed))[0])) for seed in (0, 1)]
     assert np.isfinite(logits).all()
     if name != "resnet_1d":
         assert np.abs(logits[0] - logits[1]).max() > 1e-3
@@ -165,7 +172,7 @@ def test_bfloat16_keeps_float32_weights_and_logits_near(name):
         half = module.clone(dtype=jnp.bfloat16)
     assert {leaf.dtype for leaf in jax.tree.leaves(shapes(half, x.shape[1]))} == {jnp.dtype("float32")}
     logits = predict(variables, x)
-    near = jax.jit(partial(half.apply, train=False))(variables, x)
+    near = logits_of(jax.jit(partial(half.apply, train=False))(variables, x))
     assert near.dtype == jnp.float32
     assert 1e-6 < np.linalg.norm(near - logits) / np.linalg.norm(logits) < 0.05
 

@@ -760,12 +760,31 @@ def test_what_is_missing_is_left_out(several: dict[str, Path], tmp_path: Path) -
         place = tmp_path / str(number)
         printed = gathered({row: several[row] for row in some}, place)
         made = {path.stem for path in place.glob("tables/*.md")}
-        expected = [set(), set(), set(), {"paper_performance", "comparison_cells"}][number]
+        third = {"paper_table_3"}
+        expected = [set(), set(), third, third | {"paper_performance", "comparison_cells"}][number]
         assert made == expected
-        assert bool(printed) == bool(expected)
+        assert bool(printed) == (number == 3)  # the layers were printed with the runs
         assert not (place / "figures").exists()
     found = [row["run"] for row in table(tmp_path / "3", "comparison_cells")]
     assert found == ["CNN + LSTM", "CNN + GRU", "CNN + RNN"]  # in the order of the table
+
+
+def test_the_report_s_own_tables_are_kept_once(several: dict[str, Path], tmp_path: Path) -> None:
+    """Not once per run."""
+    copies = (
+        "paper_table_3.md",
+        "CNN_LSTM_paper_table_3.md",
+        "CNN_LSTM_paper_performance.csv",
+        "CNN_LSTM_results_four.md",
+    )
+    (tmp_path / "tables").mkdir()
+    for name in copies:
+        (tmp_path / "tables" / name).write_text("copied")
+    gathered({row: several[row] for row in ("CNN + LSTM", "ConvNet and the VAE")}, tmp_path)
+    left = {path.name for path in (tmp_path / "tables").iterdir()}
+    assert left >= {"CNN_LSTM_results_four.md", *(f"paper_table_{number}.md" for number in (1, 2, 3))}
+    assert not left & set(copies[1:3])
+    assert "SIMULATED DATA: Table 3" in (tmp_path / "tables" / "paper_table_3.md").read_text(encoding="utf-8")
 
 
 def test_a_network_that_the_run_lacks_is_no_row(several: dict[str, Path], tmp_path: Path) -> None:
