@@ -146,14 +146,16 @@ def _as_published(config: ConfigDict, named: bool) -> None:
 
 def _resize(config: ConfigDict, size: str, named: bool) -> None:
     if size == "small" and config.protocol != "demo":
-        config.train.update({"n_seeds": 1, "n_epochs": 30})
+        config.train.update({"n_seeds": 1, "n_epochs": config.train.n_epochs // 2})
     if size == "full" and config.protocol == "demo":
         config.data.sfreq = 250.0
         config.data.simulation.n_subjects = 9
         config.model.n_blocks = 4
         config.train.update({"n_seeds": 3, "n_epochs": 50})
     if size == "tiny":
-        config.data.update({"sfreq": 125.0, "window_s": (0.0, 2.0)})
+        config.data.window_s = (0.0, 2.0)
+        if config.protocol != "paper":  # the course release's trials can't be resampled
+            config.data.sfreq = 125.0
         config.data.simulation.update({"n_subjects": 2, "n_runs": 2, "n_trials_per_run": 8})
         config.model.update({"n_blocks": 2, "pooling": "adaptive"})
         config.model.vae.update({"n_hidden": 16, "n_latent": 4, "n_decoder": 16})

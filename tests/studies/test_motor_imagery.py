@@ -103,6 +103,36 @@ def test_the_oracle_is_no_worse_than_guessing_and_needs_no_training(finished) ->
     assert right[oracle["subject"] != "A04"].mean() > 0.4
 
 
+# ---- the paper as it was run
+
+
+@pytest.fixture(scope="module")
+def published(configure, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """The paper's protocol on a made-up course release of four persons: its folder, and what it printed."""
+    root, rng, printed = tmp_path_factory.mktemp("release"), np.random.default_rng(0), io.StringIO()
+    for part, n_trials in (("train_valid", 40), ("test", 16)):
+        np.save(root / f"X_{part}.npy", rng.standard_normal((n_trials, 22, 1000)))
+        np.save(root / f"y_{part}.npy", rng.permutation(np.tile([769, 770, 771, 772], n_trials // 4)))
+        np.save(root / f"person_{part}.npy", np.repeat(np.arange(4.0), n_trials // 4)[:, None])
+    with contextlib.redirect_stdout(printed):
+        folder = studies.launch(configure("paper,size=tiny", data__root=str(root)))
+    return folder, printed.getvalue()
+
+
+def test_the_paper_s_table_stands_above_ours_with_its_leaks_named(published) -> None:
+    folder, printed = published
+    assert re.search(r"CNN +\| paper +\| +89.70 \| +91.40 \| +65.00", printed)
+    assert "SIMULATED" not in printed
+    assert "One network runs through all folds without a restart" in printed
+    assert "Trials of all subjects and runs are split at random" in printed
+    predictions = pd.read_parquet(folder / "predictions.parquet")
+    last = predictions[predictions["fold"] == predictions["fold"].iloc[-1]]
+    assert last.groupby("split")["example"].nunique().to_dict() == {"test": 16, "train": 20, "validation": 20}
+    ours = last[last["split"] == "test"]
+    right = ours[[f"p_{name}" for name in CLASSES]].to_numpy().argmax(1) == ours["target"]
+    assert re.search(rf"CNN +\| ours .*\| +{100 * right.mean():.2f} \|", printed)
+
+
 # ---- what a person gets wrong
 
 
