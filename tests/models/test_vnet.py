@@ -261,9 +261,9 @@ def test_bfloat16_computes_in_it_and_keeps_float32():
     equations = [
         equation
         for equation in jax.make_jaxpr(half.apply)({"params": params}, x).eqns
-        if equation.primitive.name in ("conv_general_dilated", "dot_general")
+        if equation.primitive.name == "conv_general_dilated"
     ]
-    assert len(equations) >= 10
+    assert len(equations) == 2 + 4 + 3 + 2  # in the stages on the way down, up, and after them
     assert {v.aval.dtype for equation in equations for v in equation.invars} == {jnp.dtype("bfloat16")}
     out, gradients = compiled(half)(params, x)
     assert out.dtype == jnp.float32
