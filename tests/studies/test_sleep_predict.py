@@ -457,7 +457,8 @@ def test_the_command(finished, staged, night: Path, repository: Path, tmp_path: 
         staged.printed.splitlines()[-1],
     ]
     assert done.stderr.splitlines() == [
-        "note: this run was trained on simulated nights: its stages of a real recording mean nothing"
+        "note: this run was trained on simulated nights: its stages of a real recording mean nothing",
+        "note: form of convolutions and pools: fast, for one CPU device",
     ]
     for end in ENDS:
         left, right = tmp_path / f"night{end}", night.parent / "out" / f"night{end}"
