@@ -20,9 +20,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from eegjax.data.eegmmidb import checked, leave_out, trial_table
 from eegjax.data.recording import quiet_mne
-from eegjax.data.trials import Trials
+from eegjax.data.trials import Trials, checked, leave_out, trial_table
 from eegjax.errors import UserError
 
 CLASSES = ("left_hand", "right_hand", "feet", "tongue")

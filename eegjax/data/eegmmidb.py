@@ -11,16 +11,14 @@ import re
 from collections import Counter
 from collections.abc import Collection, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-import pandas as pd
 
 from eegjax.data.edf_header import ANNOTATIONS_LABEL, EdfSignalHeader, read_edf_header
 from eegjax.data.recording import quiet_mne
-from eegjax.data.signal_checks import PLAUSIBLE_UV, check_eeg, level_and_amplitude
-from eegjax.data.trials import REST, Trials
-from eegjax.errors import UserError, did_you_mean, note
+from eegjax.data.trials import REST, Trials, checked, leave_out, trial_table
+from eegjax.errors import UserError, did_you_mean
 
 CLASSES = ("left_fist", "right_fist", "both_fists", "both_feet")
 RUNS = {4: (0, 1), 6: (2, 3), 8: (0, 1), 10: (2, 3), 12: (0, 1), 14: (2, 3)}  # imagery: the classes of T1 and T2
@@ -165,64 +163,3 @@ def _rate(path: Path) -> float:
             f"{path}: {len(counts)} signals, records of {header.record_s:g} s; expected EEG; fetch the file again"
         )
     return max(counts) / header.record_s
-
-
-# ---- what all readers of cued trials do
-
-
-def leave_out(files: list[Any], exclude: Collection[str], example: str) -> list[Any]:
-    """Leave subjects out; a name of another form than `example` is an error, one that isn't there is none.
-
-    Raises:
-        UserError: a name that no subject can have, or nothing is left.
-    """
-    form = re.sub(r"\d", r"\\d", example)
-    wrong = [name for name in exclude if not re.fullmatch(form, name)]
-    if wrong:
-        raise UserError(f"config.data.exclude holds '{wrong[0]}', expected subjects such as {example}; correct it")
-    left = [file for file in files if file.subject not in exclude]
-    if files and not left:
-        raise UserError("config.data.exclude leaves no subject, expected one or more; name fewer")
-    return left
-
-
-def trial_table(cue: np.ndarray, label: np.ndarray, run: str, artifact: np.ndarray | bool = False) -> pd.DataFrame:
-    """The rows that `Trials` wants: one per trial, with the types that it says."""
-    table = pd.DataFrame({"cue": cue, "label": label, "run": run, "artifact": artifact})
-    return table.astype({"cue": np.int64, "label": np.int8, "run": object, "artifact": bool})
-
-
-def checked(trials: Trials, window_s: tuple[float, float], where: str) -> Trials:
-    """Check the signal, and leave out the trials that the recording cuts off.
-
-    Args:
-        trials: with all its rows.
-        window_s: as in `read`.
-        where: the start of every message.
-
-    Returns:
-        The same, with the rows whose window is wholly in the recording, and `n_cut`.
-
-    Raises:
-        UserError: the window has no length; samples are infinite; or the channel of median amplitude, which stands for
-            all because one loose electrode is no mistaken unit, is no EEG in microvolts (`check_eeg`).
-    """
-    low, high = (round(second * trials.sfreq) for second in window_s)
-    if low >= high:
-        raise UserError(f"window_s is {window_s}, expected two seconds after the cue, the first smaller; correct it")
-    _check_unit(trials, where)
-    inside = (trials.table["cue"] + low >= 0) & (trials.table["cue"] + high <= len(trials.eeg))
-    return trials._replace(table=trials.table[inside].reset_index(drop=True), n_cut=int((~inside).sum()))
-
-
-def _check_unit(trials: Trials, where: str) -> None:
-    if np.isinf(trials.eeg).any():
-        raise UserError(f"{where}: infinite samples, expected µV, or NaN where nothing was recorded; fetch it again")
-    channels = [column[~np.isnan(column)].astype(float) for column in trials.eeg.T]
-    amplitudes = [level_and_amplitude(channel, trials.sfreq)[1] if channel.size else 0.0 for channel in channels]
-    middle = int(np.argsort(amplitudes)[len(amplitudes) // 2])
-    check_eeg(channels[middle], f"{where}, channel '{trials.ch_names[middle]}'", trials.sfreq)
-    pairs = zip(trials.ch_names, amplitudes, strict=True)
-    odd = [name for name, amplitude in pairs if not PLAUSIBLE_UV[0] <= amplitude <= PLAUSIBLE_UV[1]]
-    if odd:
-        note(f"{where}: flat or far too large (electrode off?): {', '.join(odd)}; kept")

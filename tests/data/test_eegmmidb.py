@@ -1,6 +1,5 @@
 """The reader of EEGMMIDB against edfio (an independent writer), MNE's own table of names, and real runs."""
 
-import re
 from collections import Counter
 from pathlib import Path
 
@@ -8,11 +7,9 @@ import edfio
 import mne
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
-from eegjax.data.eegmmidb import CLASSES, File, checked, find, leave_out, read, standard_name, trial_table
-from eegjax.data.trials import REST, Trials
+from eegjax.data.eegmmidb import CLASSES, File, find, read, standard_name
+from eegjax.data.trials import REST
 from eegjax.errors import UserError
 
 LABELS = ("Fc3.", "C3..", "Cz..", "Fp1.")
@@ -91,14 +88,6 @@ def test_a_missing_root_and_wrong_exclusions_are_errors(tmp_path: Path) -> None:
         find(tmp_path)
 
 
-@given(st.lists(st.integers(1, 109), unique=True, min_size=2), st.data())
-def test_leaving_out_keeps_all_others_in_order(numbers: list[int], data: st.DataObject) -> None:
-    files = [File("", f"S{number:03d}", "1", "4", Path()) for number in numbers]
-    out = data.draw(st.sets(st.sampled_from(numbers[1:])))
-    left = leave_out(files, {f"S{number:03d}" for number in out}, "S088")
-    assert [int(file.subject[1:]) for file in left] == [number for number in numbers if number not in out]
-
-
 # ---- reading
 
 
@@ -164,51 +153,6 @@ def test_names_are_those_that_mne_gives() -> None:
     raw = mne.io.RawArray(np.zeros((64, 2)), mne.create_info(published, 160.0), verbose="error")
     mne.datasets.eegbci.standardize(raw)
     assert [standard_name(name) for name in published] == raw.ch_names
-
-
-# ---- what all readers do
-
-
-def whole(eeg: np.ndarray, cues: list[int]) -> Trials:
-    names = tuple("ABC"[: eeg.shape[1]])
-    return Trials("r", "s", "1", eeg, 100.0, names, trial_table(np.array(cues), np.zeros(len(cues)), "1"))
-
-
-@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(
-    st.lists(st.integers(-50, 450), max_size=6), st.floats(-2, 2), st.floats(0.02, 3)
-)  # of a recording of 400 samples
-def test_windows_wholly_inside_stay(cues: list[int], first: float, length: float) -> None:
-    eeg = np.random.default_rng(0).normal(0, 20, (400, 2)).astype(np.float32)
-    window_s = (first, first + length)
-    trials = checked(whole(eeg, cues), window_s, "here")
-    stay = [cue for cue in cues if cue + round(100 * window_s[0]) >= 0 and cue + round(100 * window_s[1]) <= 400]
-    assert trials.table["cue"].tolist() == stay
-    assert trials.table.index.tolist() == list(range(len(stay)))
-    assert trials.n_cut == len(cues) - len(stay)
-    for cue in stay:
-        assert len(eeg[cue + round(100 * window_s[0]) : cue + round(100 * window_s[1])]) > 0
-
-
-def test_one_loose_electrode_is_noted_and_a_wrong_unit_is_an_error(caplog: pytest.LogCaptureFixture) -> None:
-    eeg = np.random.default_rng(0).normal(0, 20, (2000, 3)).astype(np.float32)
-    eeg[:100] = np.nan
-    loose = eeg * np.array([1, 1, 0], np.float32)
-    assert checked(whole(loose, [0]), (0, 1), "here").eeg is loose
-    assert re.search(r"here: flat or far too large \(electrode off\?\): C; kept", caplog.text)
-    for factor, said in ((1e-6, "volts taken for µV"), (1e6, "µV taken for volts")):
-        with pytest.raises(UserError, match=f"here, channel '.': amplitude .*{said}"):
-            checked(whole(eeg * factor, [0]), (0, 1), "here")
-    with pytest.raises(UserError, match="holds no samples"):
-        checked(whole(np.full((2000, 3), np.nan), [0]), (0, 1), "here")
-    eeg[5, 0] = np.inf
-    with pytest.raises(UserError, match="here: infinite samples"):
-        checked(whole(eeg, [0]), (0, 1), "here")
-
-
-def test_a_window_without_length_is_an_error() -> None:
-    with pytest.raises(UserError, match=r"window_s is \(1, 1\)"):
-        checked(whole(np.ones((4, 1)), [0]), (1, 1), "here")
 
 
 # ---- the real ones
