@@ -38,9 +38,8 @@ def baselines(config: ConfigDict, dataset: Dataset, folds: Sequence[Fold]) -> pd
     The control is CSP + LDA on what precedes the cue. Nothing there tells the class: above chance it shows a leak.
     """
     index, names, targets = dataset.index, classes(config), labels(config, dataset.index)
-    eeg = trials_uv(config, dataset, BAND_HZ)
+    eeg, before = trials_uv(config, dataset, BAND_HZ)
     there = index["control"].to_numpy() < 0
-    before = trials_uv(config, dataset, BAND_HZ, control=True) if there.any() else None
     simulated, cut = dataset.card["simulated"], dataset.card["dropped"]["cut"]
     oracle = _oracle(config, index) if simulated and not cut else None
     if simulated and cut:
@@ -54,7 +53,7 @@ def baselines(config: ConfigDict, dataset: Dataset, folds: Sequence[Fold]) -> pd
         rows = {"csp_lda": csp_lda(eeg[train], targets[train], eeg[test], len(names))}
         if geometric:
             rows["tangent_space"] = tangent_space(eeg[train], targets[train], eeg[test], len(names))
-        if before is not None:
+        if there.any():
             rows["control"] = _control(before, there, targets, fold, len(names))
         if oracle is not None:
             rows["oracle"] = oracle[test]

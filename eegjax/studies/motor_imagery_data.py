@@ -299,28 +299,30 @@ def units(config: ConfigDict, dataset: Dataset, rows: np.ndarray, train: bool) -
     return rows, np.ones(rows.shape, bool)
 
 
-def trials_uv(config: ConfigDict, dataset: Dataset, band_hz: Sequence[float], control: bool = False) -> np.ndarray:
-    """[n_examples, n_times, n_chans] float32, filtered along whole recordings: every trial, or what precedes its cue.
+def trials_uv(config: ConfigDict, dataset: Dataset, band_hz: Sequence[float]) -> tuple[np.ndarray, np.ndarray]:
+    """Every trial, and what precedes its cue, filtered along whole recordings.
 
-    For baselines, which see power in one band. The course release's trials are filtered one by one. Where nothing
-    precedes a cue (`control` is 0 in the index), all is NaN.
+    For baselines, which see power in one band. The course release's trials are filtered one by one.
+
+    Returns:
+        [n_examples, n_times, n_chans] float32, the trials; [n_examples, n_control, n_chans] float32, what precedes
+        their cues: all NaN where nothing does (`control` is 0 in the index).
     """
     sfreq, index = config.data.sfreq, dataset.index
     joined = set(index["session"]) <= set(bci_iv_2a.PARTS)
-    begin, length = index["start"].to_numpy(), n_times(config)
-    if control:
-        begin = begin + index["control"].to_numpy()
-        length = n_control(config)
-    there = (index["control"].to_numpy() < 0) | (not control)
-    found = np.full((len(index), length, dataset.arrays["eeg"].shape[1]), np.nan, np.float32)
+    start, control = index["start"].to_numpy(), index["control"].to_numpy()
+    sizes, n_chans = (n_times(config), n_control(config)), dataset.arrays["eeg"].shape[1]
+    trials, before = (np.full((len(index), size, n_chans), np.nan, np.float32) for size in sizes)
     for row in dataset.card["recordings"]:
         begins = row["extents"]["eeg"][0]
         for first, last in np.array(row["runs"]) + begins:
-            rows = np.flatnonzero((index["start"] >= first) & (index["stop"] <= last) & there)
             eeg = np.asarray(dataset.arrays["eeg"][first:last])
             if not joined:
                 eeg = band_pass(eeg, sfreq, *band_hz, causal=config.data.causal)
-            for at in rows:
-                trial = eeg[begin[at] - first : begin[at] - first + length]
-                found[at] = band_pass(trial, sfreq, *band_hz, causal=True) if joined else trial
-    return found
+            for at in np.flatnonzero((index["start"] >= first) & (index["stop"] <= last)):
+                begin = start[at] - first
+                trial = eeg[begin : begin + sizes[0]]
+                trials[at] = band_pass(trial, sfreq, *band_hz, causal=True) if joined else trial
+                if control[at] < 0:
+                    before[at] = eeg[begin + control[at] :][: sizes[1]]
+    return trials, before

@@ -380,7 +380,7 @@ def test_trials_with_artifacts_or_gaps_or_cut_off_are_left_out_and_said(configur
         np.testing.assert_allclose(got[:, kept], wanted[cues[trial] : cues[trial] + 500][:, kept], atol=2e-3)
     # of the trial behind a gap there is no control
     assert (dataset.index["control"] == 0).tolist() == [False, True, *[False] * 5]
-    before = trials_uv(config, dataset, (8.0, 30.0), control=True)
+    _, before = trials_uv(config, dataset, (8.0, 30.0))
     assert np.isnan(before).any(axis=(1, 2)).tolist() == (dataset.index["control"] == 0).tolist()
 
 
@@ -508,7 +508,7 @@ def test_the_course_release_stays_as_it_is(configure, tmp_path: Path) -> None:
             found |= {(subject, part, place): (x[row], y[row] - 769) for place, row in enumerate(rows)}
     assert len(dataset.index) == len(found) == 12
     band = signal.butter(4, (8, 30), "bandpass", fs=250, output="sos")
-    filtered = trials_uv(config, dataset, (8.0, 30.0))
+    filtered, _ = trials_uv(config, dataset, (8.0, 30.0))
     for row, trial in dataset.index.iterrows():
         x, label = found[trial["subject"], trial["session"], trial["trial"]]
         np.testing.assert_array_equal(samples(dataset, row).T, x.astype(np.float32))
@@ -587,7 +587,7 @@ def test_a_runs_name_tells_its_classes_and_so_its_dataset(configure, tmp_path: P
 def test_baselines_see_runs_filtered_as_a_whole(demo, control: bool) -> None:
     """The runs' own filter, then the band's: from .5 to 2.5 s after the cue, or 2 s before it."""
     config, dataset, runs = demo
-    seen = trials_uv(config, dataset, (8.0, 30.0), control)
+    seen = trials_uv(config, dataset, (8.0, 30.0))[control]
     assert seen.shape == (len(dataset.index), 500, 22)
     filtered = {key: mne_filtered(mne_filtered(run.eeg, SFREQ, 4, 38), SFREQ, 8, 30) for key, run in runs.items()}
     first = -500 if control else 125
