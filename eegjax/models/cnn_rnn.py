@@ -57,7 +57,7 @@ def initialisers(cell: str, hidden: int) -> tuple[Callable[..., jax.Array], ...]
     """Of the input's and the state's weights, and of the biases: torch's uniform one, or the report's for the RNN."""
     if cell == "rnn":
         orthogonal = each_way(nn.initializers.orthogonal())
-        return each_way(nn.initializers.xavier_uniform()), orthogonal, nn.initializers.zeros_init()
+        return each_way(layers.xavier_uniform), orthogonal, nn.initializers.zeros_init()
     bound = hidden**-0.5
 
     def uniform(key: jax.Array, shape: tuple[int, ...], dtype: Any = jnp.float32) -> jax.Array:

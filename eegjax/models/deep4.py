@@ -12,7 +12,7 @@ import jax.numpy as jnp
 
 from eegjax.models import layers
 from eegjax.models.conv_net import check_n_times
-from eegjax.models.shallow import FilterBank, xavier_uniform
+from eegjax.models.shallow import FilterBank
 
 KERNEL, POOL = 10, 3  # samples: of every convolution, of every max-pool
 SMALLEST_N_TIMES = 441  # 432, 144, 135, 45, 36, 12, 3, 1
@@ -49,15 +49,8 @@ class Deep4Net(nn.Module):
         x = pooled(FilterBank(25, KERNEL, self.dtype, name="filters")(x.astype(self.dtype)), 1)
         for block, n_filters in enumerate((50, 100, 200), 2):
             x = nn.Dropout(self.dropout, deterministic=not train)(x)
-            conv = nn.Conv(
-                n_filters,
-                (KERNEL,),
-                padding="VALID",
-                use_bias=False,
-                dtype=self.dtype,
-                kernel_init=xavier_uniform,
-                name=f"conv_{block}",
-            )
+            options: Any = {"use_bias": False, "kernel_init": layers.xavier_uniform, "dtype": self.dtype}
+            conv = layers.conv(n_filters, (KERNEL,), padding="VALID", name=f"conv_{block}", **options)
             x = pooled(conv(x), block)
-        head = nn.Dense(self.n_outputs, dtype=self.dtype, kernel_init=xavier_uniform, name="head")
+        head = layers.dense(self.n_outputs, kernel_init=layers.xavier_uniform, dtype=self.dtype, name="head")
         return head(x.reshape(len(x), -1)).astype(jnp.float32)

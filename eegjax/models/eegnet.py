@@ -10,10 +10,10 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from eegjax.models import layers
 from eegjax.models.conv_net import check_n_times, each_channel
 
 SMALLEST_N_TIMES = 32  # the two pools: 4 and 8 samples
-xavier_uniform = nn.initializers.xavier_uniform()
 
 
 def within_norm(kernel: jax.Array, limit: float) -> jax.Array:
@@ -32,7 +32,7 @@ class SpatialFilters(nn.Module):
     def __call__(self, x: jax.Array) -> jax.Array:
         n_chans, features = x.shape[-2:]
         # stored as a grouped convolution's
-        kernel = self.param("kernel", xavier_uniform, (n_chans, 1, features * self.depth))
+        kernel = self.param("kernel", layers.xavier_uniform, (n_chans, 1, features * self.depth))
         kernel = within_norm(kernel, 1.0).astype(self.dtype).reshape(n_chans, features, self.depth)
         x = jnp.einsum("...ef,efd->...fd", x, kernel)
         return x.reshape(*x.shape[:-2], features * self.depth)
@@ -47,7 +47,7 @@ class BoundedDense(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        kernel = self.param("kernel", xavier_uniform, (x.shape[-1], self.features))
+        kernel = self.param("kernel", layers.xavier_uniform, (x.shape[-1], self.features))
         bias = self.param("bias", nn.initializers.zeros_init(), (self.features,))
         return x @ within_norm(kernel, self.limit).astype(self.dtype) + bias.astype(self.dtype)
 
@@ -89,8 +89,8 @@ class EEGNet(nn.Module):
         check_n_times(x.shape[1], SMALLEST_N_TIMES, "EEGNet")
 
         def conv(n_filters: int, width: int, name: str, groups: int = 1) -> nn.Conv:
-            options: Any = {"use_bias": False, "dtype": self.dtype, "kernel_init": xavier_uniform, "name": name}
-            return nn.Conv(n_filters, (width,), feature_group_count=groups, **options)
+            options: Any = {"use_bias": False, "kernel_init": layers.xavier_uniform, "dtype": self.dtype}
+            return layers.conv(n_filters, (width,), groups=groups, name=name, **options)
 
         def normed(x: jax.Array, name: str) -> jax.Array:
             # Keras's momentum and epsilon, which are the paper's

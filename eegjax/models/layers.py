@@ -15,6 +15,8 @@ from jax.sharding import PartitionSpec
 from eegjax.models import operations
 
 he_normal = nn.initializers.variance_scaling(2.0, "fan_in", "truncated_normal")
+lecun_normal = nn.initializers.lecun_normal()
+xavier_uniform = nn.initializers.xavier_uniform()
 
 
 def conv(
@@ -26,6 +28,7 @@ def conv(
     dilation: int | Sequence[int] = 1,
     groups: int = 1,
     use_bias: bool = True,
+    kernel_init: Callable[..., jax.Array] = he_normal,
     dtype: Any = jnp.float32,
     name: str | None = None,
 ) -> nn.Conv:
@@ -42,7 +45,7 @@ def conv(
         feature_group_count=groups,
         use_bias=use_bias,
         dtype=dtype,
-        kernel_init=he_normal,
+        kernel_init=kernel_init,
         conv_general_dilated=_convolution,
         name=name,
     )
@@ -107,9 +110,15 @@ def upsample(x: jax.Array, factor: int) -> jax.Array:
     return blocks.reshape(batch, *(size * factor for size in space), channels)
 
 
-def dense(features: int, *, dtype: Any = jnp.float32, name: str | None = None) -> nn.Dense:
+def dense(
+    features: int,
+    *,
+    kernel_init: Callable[..., jax.Array] = lecun_normal,
+    dtype: Any = jnp.float32,
+    name: str | None = None,
+) -> nn.Dense:
     """A linear layer over the last axis, with float32 parameters."""
-    return nn.Dense(features, dtype=dtype, kernel_init=nn.initializers.lecun_normal(), name=name)
+    return nn.Dense(features, dtype=dtype, kernel_init=kernel_init, name=name)
 
 
 def batch_norm(x: jax.Array, train: bool, mask: jax.Array | None, *, dtype: Any, name: str) -> jax.Array:

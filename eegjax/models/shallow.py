@@ -10,12 +10,11 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from eegjax.models import layers
+from eegjax.models import layers, operations
 from eegjax.models.conv_net import check_n_times
 
 KERNEL, POOL, STRIDE = 25, 75, 15  # samples: of the temporal filters, of the average pool, between its windows
 SMALLEST_N_TIMES = KERNEL - 1 + POOL
-xavier_uniform = nn.initializers.xavier_uniform()
 
 
 class FilterBank(nn.Module):
@@ -32,13 +31,12 @@ class FilterBank(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         n_chans, features = x.shape[-1], self.features
-        time = self.param("time_kernel", xavier_uniform, (self.kernel_size, 1, features))
+        time = self.param("time_kernel", layers.xavier_uniform, (self.kernel_size, 1, features))
         bias = self.param("time_bias", nn.initializers.zeros_init(), (features,))
-        space = self.param("space_kernel", xavier_uniform, (n_chans, features, features))
+        space = self.param("space_kernel", layers.xavier_uniform, (n_chans, features, features))
         kernel = jnp.einsum("kof,efg->keg", time, space).astype(self.dtype)
         shift = jnp.einsum("f,efg->g", bias, space).astype(self.dtype)
-        sizes = ("NHC", "HIO", "NHC")
-        return jax.lax.conv_general_dilated(x, kernel, (1,), "VALID", dimension_numbers=sizes) + shift
+        return operations.convolution(x, kernel, (1,), "VALID") + shift
 
 
 class ShallowConvNet(nn.Module):
@@ -68,5 +66,5 @@ class ShallowConvNet(nn.Module):
         x = layers.batch_norm(x, train, mask, dtype=self.dtype, name="norm")
         power = nn.avg_pool(jnp.square(x.astype(jnp.float32)), (POOL,), (STRIDE,))  # a long sum
         x = nn.Dropout(self.dropout, deterministic=not train)(jnp.log(jnp.maximum(power, 1e-6)))
-        head = nn.Dense(self.n_outputs, dtype=self.dtype, kernel_init=xavier_uniform, name="head")
+        head = layers.dense(self.n_outputs, kernel_init=layers.xavier_uniform, dtype=self.dtype, name="head")
         return head(x.reshape(len(x), -1)).astype(jnp.float32)
