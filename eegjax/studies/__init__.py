@@ -11,7 +11,7 @@ from eegjax.errors import UserError, did_you_mean
 if TYPE_CHECKING:
     from eegjax.studies.study import Study
 
-NAMES = ("sleep", "motor_imagery")
+NAMES = ("sleep", "motor_imagery", "inverse")
 DAY_S = 86400
 DATASETS = {  # that can be fetched -> the study they are for
     "sleep_edf": "sleep",

@@ -16,7 +16,7 @@ from eegjax.report.page import write_page
 from eegjax.report.tables import format_interval, write_table
 from eegjax.studies.study import Study
 
-HEADLINES = {"accuracy": "accuracy", "kappa": "Cohen's kappa", "macro_f1": "macro F1"}
+HEADLINES = {"accuracy": "accuracy", "kappa": "Cohen's kappa", "macro_f1": "macro F1", "f1": "F1", "area": "area under F1"}
 
 
 def tables(config: ConfigDict, root: str | None, study: Study, launch: Callable[[ConfigDict], Path]) -> Path:
@@ -93,6 +93,7 @@ def _overview(folders: dict[str, Path], place: Path, simulated: bool) -> str:
             cells = {
                 title: format_interval(*(metrics[f"{prefix}{name}{end}"] for end in ("", "_low", "_high")))
                 for name, title in HEADLINES.items()
+                if prefix + name in metrics
             }
             rows.append({"run": row, "model": model, **cells})
     return write_table(place, "results", pd.DataFrame(rows), "All runs", (), simulated)

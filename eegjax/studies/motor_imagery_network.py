@@ -1,6 +1,7 @@
 """The motor-imagery study's networks: what they see, what they learn from, what is made of their answers."""
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import flax.linen as nn
@@ -182,7 +183,9 @@ def predict(config: ConfigDict) -> Callable[[Any], jax.Array]:
     return lambda outputs: jax.nn.softmax(outputs[0][0] if isinstance(outputs, tuple) else outputs)
 
 
-def calibrate(config: ConfigDict, dataset: Dataset, folds: Sequence[Fold], predictions: pd.DataFrame) -> pd.DataFrame:
+def calibrate(
+    config: ConfigDict, dataset: Dataset, folds: Sequence[Fold], predictions: pd.DataFrame, folder: Path
+) -> pd.DataFrame:
     """The predictions, of a binary task among its two classes only: the trial is known to be one of them."""
     return among_task(predictions, classes(config))
 

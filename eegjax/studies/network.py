@@ -131,7 +131,8 @@ class Network:
             if self.reuse:
                 final = final.replace(best=None)  # what goes on, and is tested, is where it ended
             self._write_weights(weights, final, group)
-            frames = [self._predictions(program, final, group, padded, split) for split in self._splits()]
+            place = folder.parents[1]
+            frames = [self._predictions(program, final, group, padded, split, place) for split in self._splits()]
         return pd.concat(frames, ignore_index=True)
 
     def _splits(self) -> tuple[str, ...]:
@@ -320,10 +321,11 @@ class Network:
         return validate
 
     def _predictions(
-        self, program: Program, final: TrainState, group: Sequence[int], padded: Sequence[int], split: str
+        self, program: Program, final: TrainState, group: Sequence[int], padded: Sequence[int], split: str, folder: Path
     ) -> pd.DataFrame:
         """A row per example of a split and member."""
-        parts = [self._scored(getattr(fold, split), split) for fold, _ in self.pairs]
+        limit = self.config.test.get("n_train_part", 0) if split == "train" else 0
+        parts = [self._scored(getattr(fold, split)[: limit or None], split) for fold, _ in self.pairs]
         rows, outputs = [], []
         for batch_rows, batch in prefetch(self._batches(program, padded, [units for units, _ in parts])):
             predicted, _ = program.predict(program.feed.resident, final.final_weights, final.stats, batch)
@@ -334,7 +336,7 @@ class Network:
             units, scored = parts[member]
             if len(units):
                 values = np.concatenate([output[place] for output in outputs])[: len(units)]
-                frames.append(self._table(member, split, units[scored], values[scored]))
+                frames.append(self._table(member, split, units[scored], values[scored], folder))
         return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
 
     def _scored(self, rows: np.ndarray, split: str) -> tuple[np.ndarray, np.ndarray]:
@@ -344,11 +346,14 @@ class Network:
             return units[:whole], scored[:whole]
         return units, scored
 
-    def _table(self, member: int, split: str, rows: np.ndarray, probabilities: np.ndarray) -> pd.DataFrame:
+    def _table(self, member: int, split: str, rows: np.ndarray, values: np.ndarray, folder: Path) -> pd.DataFrame:
         frame = self.dataset.index[list(INDEX_COLUMNS)].iloc[rows].reset_index(drop=True)
         frame = frame.assign(**self._names(member), split=split, target=self.labels[rows])
-        for number, name in enumerate(self.study.classes(self.config)):
-            frame[f"p_{name}"] = probabilities[:, number]
+        if self.study.columns is not None:
+            frame = self.study.columns(self.config, self.dataset, frame, values, folder)
+        else:
+            classes = self.study.classes(self.config)
+            frame = frame.assign(**{f"p_{name}": values[:, number] for number, name in enumerate(classes)})
         return frame.sort_values("example", ignore_index=True)
 
 

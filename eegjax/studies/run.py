@@ -79,7 +79,7 @@ def _train_and_evaluate(config: ConfigDict, study: Study, dataset: Dataset, fold
     log.close()
     if not writes:
         return
-    predictions = study.calibrate(config, dataset, folds, pd.concat(frames, ignore_index=True))
+    predictions = study.calibrate(config, dataset, folds, pd.concat(frames, ignore_index=True), folder)
     baselines = study.baselines(config, dataset, folds)
     write_aside(folder / "predictions.parquet", partial(predictions.to_parquet, index=False))
     write_aside(folder / "baselines.parquet", partial(baselines.to_parquet, index=False))

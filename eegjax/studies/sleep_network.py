@@ -1,6 +1,7 @@
 """The sleep study's networks: what they see, what they learn from, what is made of their answers."""
 
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import flax.linen as nn
@@ -243,7 +244,9 @@ def predict(config: ConfigDict) -> Callable[[jax.Array], jax.Array]:
     return jax.nn.softmax
 
 
-def calibrate(config: ConfigDict, dataset: Dataset, folds: Sequence[Fold], predictions: pd.DataFrame) -> pd.DataFrame:
+def calibrate(
+    config: ConfigDict, dataset: Dataset, folds: Sequence[Fold], predictions: pd.DataFrame, folder: Path
+) -> pd.DataFrame:
     """The predictions, and beside them those after prior correction and after Viterbi smoothing, where asked for.
 
     Both use nothing but the training part of each fold; the tested stages are never looked at. A model's corrected

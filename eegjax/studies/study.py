@@ -38,8 +38,10 @@ class Study(NamedTuple):
         computed once, and the network is trained on them with `on_maps=True`; None otherwise.
     frozen: (config) -> the pattern of further parameters that are not trained; empty for none.
     pretrained: (config, params) -> the parameters with those of a file in their places.
-    calibrate: (config, dataset, folds, predictions) -> the predictions, and rows made of them with what the training
-        parts know (prior correction, smoothing); never sees the tested labels.
+    columns: (config, dataset, frame, values, run folder) -> the frame, a row per example, with what a network said of
+        them: [n, n_classes] probabilities in columns of their own, or a file beside.
+    calibrate: (config, dataset, folds, predictions, run folder) -> the predictions, and rows made of them with what the
+        training parts know (prior correction, smoothing, thresholds); never sees the tested labels.
     explain: (config, dataset, run folder) -> writes `explanations/`, with the run's trained networks.
     rows: (protocol) -> {row of the paper's tables: {field: value}}, the runs that they need.
     gathered: ({row: its run folder}, folder) -> what to print of the runs beside one another; writes `tables/` and
@@ -65,8 +67,9 @@ class Study(NamedTuple):
     backbone: Callable[[ConfigDict], nn.Module | None] = lambda config: None
     frozen: Callable[[ConfigDict], str] = lambda config: ""
     pretrained: Callable[[ConfigDict, Any], Any] = lambda config, params: params
-    calibrate: Callable[[ConfigDict, Dataset, Sequence[Fold], pd.DataFrame], pd.DataFrame] = (
-        lambda config, dataset, folds, predictions: predictions
+    columns: Callable[[ConfigDict, Dataset, pd.DataFrame, np.ndarray, Path], pd.DataFrame] | None = None
+    calibrate: Callable[[ConfigDict, Dataset, Sequence[Fold], pd.DataFrame, Path], pd.DataFrame] = (
+        lambda config, dataset, folds, predictions, folder: predictions
     )
     explain: Callable[[ConfigDict, Dataset, Path], None] = lambda config, dataset, folder: None
     rows: Callable[[str], dict[str, dict[str, Any]]] = lambda protocol: {"": {}}

@@ -422,5 +422,5 @@ def test_predictions_are_calibrated_among_their_task() -> None:
     config = configure("standard,dataset=eegmmidb")
     names = ("left_fist", "right_fist", "both_fists", "both_feet")
     frame = table(np.full((3, 4), 0.25), ["four", "left_right", "fists_feet"], names)
-    found = calibrate(config, None, [], frame)[[f"p_{name}" for name in names]].to_numpy()
+    found = calibrate(config, None, [], frame, Path())[[f"p_{name}" for name in names]].to_numpy()
     assert found.tolist() == [[0.25] * 4, [0.5, 0.5, 0, 0], [0, 0, 0.5, 0.5]]

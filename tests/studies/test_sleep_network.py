@@ -242,7 +242,7 @@ def test_rows_beside_follow_from_the_training_labels_alone(configure, dataset, f
     frames = []
     for one in (dataset, other):
         given = answers(one, fold, names, sleep.labels(config, one.index))
-        frames.append(sleep_network.calibrate(config, one, [fold], given))
+        frames.append(sleep_network.calibrate(config, one, [fold], given, Path()))
     assert list(frames[0]["model"].unique()) == ["vgg16", "vgg16_prior", "vgg16_viterbi"]
     assert not (frames[0]["target"] == frames[1]["target"]).any()
     pd.testing.assert_frame_equal(frames[0].drop(columns="target"), frames[1].drop(columns="target"))
@@ -264,7 +264,7 @@ def test_smoothing_finds_the_likeliest_of_all_paths(configure, dataset: Dataset,
     few = fold._replace(test=np.array([40, 41, 42, 43, 44, 60, 61]))
     targets = sleep.labels(config, dataset.index)
     given = answers(dataset, few, FIVE, targets)
-    found = sleep_network.calibrate(config, dataset, [few], given).query("model == 'vgg16_viterbi'")
+    found = sleep_network.calibrate(config, dataset, [few], given, Path()).query("model == 'vgg16_viterbi'")
     path = found[[f"p_{name}" for name in FIVE]].to_numpy().argmax(1)
     stats = sleep.fit(config, dataset, few)
     moves = np.ones((5, 5))
@@ -288,7 +288,7 @@ def test_each_network_is_corrected_by_what_it_was_trained_on(configure, fold: Fo
     config = configure("standard", train__balance="under", train__class_weights=False, test__viterbi=False)
     given = answers(dataset, fold, FIVE, sleep.labels(config, dataset.index))
     both = pd.concat([given, given.assign(model="vgg16_conv_lstm")])
-    frame = sleep_network.calibrate(config, dataset, [fold], both)
+    frame = sleep_network.calibrate(config, dataset, [fold], both, Path())
     columns, plain = [f"p_{name}" for name in FIVE], given[[f"p_{name}" for name in FIVE]].to_numpy()
     for name in ("vgg16", "vgg16_conv_lstm"):
         one = configure("standard", train__balance="under", train__class_weights=False, model__name=name)
@@ -301,7 +301,7 @@ def test_each_network_is_corrected_by_what_it_was_trained_on(configure, fold: Fo
 def test_nothing_is_made_where_nothing_is_asked_for(configure, dataset: Dataset, fold: Fold) -> None:
     config = configure("standard", test__prior_correction=False, test__viterbi=False)
     given = answers(dataset, fold, FIVE, sleep.labels(config, dataset.index))
-    assert sleep_network.calibrate(config, dataset, [fold], given) is given
+    assert sleep_network.calibrate(config, dataset, [fold], given, Path()) is given
 
 
 @pytest.mark.parametrize("name", ["vgg16", "vgg16_conv_lstm"])

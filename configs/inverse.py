@@ -1,0 +1,191 @@
+"""Where in the head a scalp voltage comes from: V-Net and 3D U-Net on voxels, beside the classical inverses.
+
+    python launch/main.py --config=configs/inverse.py                demo: four shapes of MNE's template head
+    python launch/main.py --config=configs/inverse.py:standard --config.data.root=FOLDER     real heads, one left out
+    python launch/main.py --config=configs/inverse.py:paper          the paper's 4000 samples, 64 x 64 x 64 voxels
+
+Keys: model=v_net|u_net, input=electrodes|eloreta, splits=random|head, size=tiny|small|full. All samples are simulated,
+in every protocol; `root` holds heads (`subjects/NAME/bem`, `fsaverage5`), without it they are MNE's template, warped.
+"""
+
+from ml_collections import ConfigDict
+
+from eegjax import protocols
+
+NETWORKS = ("v_net", "u_net")
+INPUTS = ("electrodes", "eloreta")
+SPLITS = ("random", "head")
+PROTOCOLS = ("demo", "standard", "paper")
+SIZES = ("tiny", "small", "full")
+
+
+def get_config(argument: str = "") -> ConfigDict:
+    """The configuration of a protocol, with its keys."""
+    keys_of = {"model": NETWORKS, "input": INPUTS, "splits": SPLITS, "size": SIZES}
+    protocol, keys = protocols.parse(argument, PROTOCOLS, keys_of)
+    demo, published = protocol == "demo", protocol == "paper"
+    config = ConfigDict({"study": "inverse", "protocol": protocol, "seed": 0})
+    config.data = _data(protocol)
+    config.splits = ConfigDict(
+        {
+            "kind": keys.get("splits", "head" if protocol == "standard" else "random"),
+            "left_out": "",  # of kind "head": the name of the one that is tested; empty: the first
+            "test_share": 0.2,  # of kind "random"
+            "validation_share": 0.1,  # of what isn't tested; thresholds are chosen there. 0: on the training part
+        }
+    )
+    config.inputs = ConfigDict({"kind": keys.get("input", "electrodes" if published else "eloreta")})
+    config.model = ConfigDict(
+        {
+            "name": keys.get("model", "v_net"),
+            "beside": (),  # also trained, on the same folds
+            "width": 1.0,  # of all channels
+            "depth": 4,  # levels; V-Net has up to 5, U-Net up to 4
+            "norm": "group",  # of U-Net: none, group
+            "upsampling": "transposed",  # of U-Net: nearest, transposed
+            "remat": False,  # values computed again for the gradient: half the memory, more time
+            "grid_mask": True,  # only voxels that can hold a source are learnt and counted
+        }
+    )
+    config.train = _train()
+    config.test = ConfigDict(
+        {
+            "dropout": False,
+            "whole_batches": False,
+            "unit": "mm",  # of the radii: mm, voxels
+            "radii": tuple(float(radius) for radius in range(0, 55, 5)),
+            "radius": 25.0,  # the headline's, one of the radii
+            "matching": "hungarian",  # one to one; greedy, greedy_distinct: as in the paper and its code
+            "slips": False,  # cumulative clustering, the last cluster lost, empty predictions skipped: as published
+            "n_tuning": 100,  # samples on which thresholds and regularisation are chosen, at most
+            "train_part": published,  # predict the training part as well, its first `n_train_part` samples
+            "n_train_part": 100,
+            "classical": ("eLORETA",) if demo else ("MNE", "dSPM", "sLORETA", "eLORETA", "LCMV"),
+        }
+    )
+    config.run = _run()
+    if published:
+        _as_published(config)
+    _resize(config, keys.get("size", "small" if demo else "full"))
+    return config
+
+
+def _data(protocol: str) -> ConfigDict:
+    """Heads, what happens in them, and the voxels that hold it."""
+    return ConfigDict(
+        {
+            "root": "",  # folder of real heads; empty: MNE's template and warps of it
+            "head": "template",  # or sphere, where the root has no others
+            "n_heads": 5 if protocol == "standard" else 4,
+            "n_sources": 1000,
+            "n_chans": 128,  # of BioSemi's cap: 16, 32, 64, 128, 160, 256
+            "skull_s_per_m": (0.006,),  # conductivities, of the trained heads in turn; 0.006 is assumed
+            "left_out": {  # how the head that is left out really is, each of these in turn; nothing of it is assumed
+                "n_sources": 2000,
+                "skull_s_per_m": (0.004, 0.010, 0.016),
+                "coregistration_mm": (2.0, 4.0, 6.0),
+                "coregistration_deg": (1.0, 2.0, 3.0),
+                "coloured_noise": True,
+                "n_samples": 300,
+            },
+            "seed": 0,
+            "n_samples": 4000,  # over all trained heads
+            "on_the_fly": False,  # simulated inside the compiled step, new ones at every step; nothing on disk
+            "sources": "patches",  # zones: the paper's, a patch in each of 64 zones
+            "patches": {
+                "n_patches": (1, 20),
+                "width_mm": (5.0, 40.0),  # full width at half maximum
+                "p_correlated": 0.25,
+                "p_silent": 0.05,
+                "snr_db": (0.0, 30.0),
+            },
+            "zones": {"n_active": 66, "width_mm": (5.0, 40.0), "snr_db": ()},  # (): no noise
+            "n_times": 1,  # from 100 on LCMV can be compared; networks see the instant of the strongest field
+            "n_voxels": 16,  # a side
+            "scaling": "affine",  # separate, paired: as published, an axis at a time
+            "collisions": "max",  # what a voxel of two points holds: last, max, mean
+            "dilation": 1,  # side of the cube that stands for a point, in voxels; 5: as published
+            "target": "centres",  # of patches; sources: every source that is active
+        }
+    )
+
+
+def _train() -> ConfigDict:
+    """How it is learnt."""
+    return ConfigDict(
+        {
+            "loss": "cross_entropy",  # dice, focal; of regression mse, l1
+            "class_weights": (),  # (background, source) of the cross-entropy; (): equal say for both
+            "target_factor": 1.0,  # regression learns the target times this
+            "optimizer": "adam",
+            "learning_rate": 2e-3,
+            "schedule": "cosine",
+            "warmup_steps": 20,
+            "decay_per_epoch": 1.0,  # of schedule="exponential"
+            "weight_decay": 1e-4,  # decoupled
+            "clip_norm": 1.0,
+            "batch_size": 16,
+            "accumulate_steps": 1,
+            "n_epochs": 40,
+            "n_seeds": 1,
+            "balance": "none",
+            "ema_decay": 0.0,
+            "patience_epochs": 0,
+            "max_bad_steps": 5,
+            "precision": "float32",
+            "groups": {"all": {"pattern": ".", "rate": 1.0, "decay": 1.0, "frozen": False}},
+        }
+    )
+
+
+def _run() -> ConfigDict:
+    """What changes nothing in the results."""
+    return ConfigDict(
+        {
+            "root": "runs",
+            "workers": 2,
+            "log_every_steps": 20,
+            "checkpoint_every_s": 10.0,
+            "tensorboard": True,
+            "resident_bytes": 8_000_000_000,  # larger data streams from disk
+            "members_at_once": 0,  # 0: one by one on a CPU, elsewhere as many as `members_bytes` of a device hold
+            "members_bytes": 40_000_000_000,
+            "space": 1,  # devices that a volume is split over, along its depth
+            "compilation_cache": "",
+        }
+    )
+
+
+def _as_published(config: ConfigDict) -> None:
+    """The paper as it was run; what is wrong with it stands below its tables."""
+    config.data.update({"sources": "zones", "n_voxels": 64, "scaling": "separate", "collisions": "last"})
+    config.data.target = "sources"
+    config.splits.validation_share = 0.0
+    config.model.update({"depth": 5 if config.model.name == "v_net" else 4, "norm": "none", "upsampling": "nearest"})
+    config.model.grid_mask = False
+    config.train.update({"class_weights": (1e-7, 1.0), "learning_rate": 1e-3, "schedule": "exponential"})
+    config.train.update({"decay_per_epoch": 0.995, "warmup_steps": 0, "clip_norm": 0.0})
+    config.train.update({"batch_size": 48, "n_epochs": 270, "weight_decay": 1e-4})
+    config.test.update({"unit": "voxels", "radii": tuple(float(radius) for radius in range(10)), "radius": 5.0})
+    config.test.update({"matching": "greedy_distinct", "slips": True})
+
+
+def _resize(config: ConfigDict, size: str) -> None:
+    demo = config.protocol == "demo"
+    if demo and size == "small":
+        config.data.n_heads = 1
+        config.model.update({"width": 0.25, "depth": 2})
+        config.splits.update({"test_share": 0.06, "validation_share": 0.03})
+        config.train.n_epochs = 1
+        config.test.n_tuning = 60
+    if size == "small" and not demo:
+        config.data.update({"n_voxels": 16, "n_samples": 2000})
+        config.model.update({"width": 0.5, "depth": 3})
+        config.train.update({"n_epochs": 15, "batch_size": 16})
+    if size == "tiny":
+        config.data.update({"head": "sphere", "n_heads": 3, "n_sources": 100, "n_chans": 32, "n_samples": 24})
+        config.data.update({"n_voxels": 16})
+        config.data.left_out.update({"n_sources": 150, "n_samples": 6})
+        config.model.update({"width": 0.125, "depth": 2})
+        config.train.update({"n_epochs": 2, "batch_size": 4})
+        config.test.n_tuning = 4

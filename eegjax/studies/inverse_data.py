@@ -1,0 +1,295 @@
+"""Simulated brain states become the inverse study's dataset, its folds, and what a network reads per sample.
+
+A sample is a row with a seed. Its voltages and moments lie beside it in the dataset, or (`config.data.on_the_fly`) are
+made of it where they are needed: the same ones.
+"""
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pandas as pd
+from ml_collections import ConfigDict
+
+from eegjax.data import dataset as datasets
+from eegjax.data.dataset import Dataset, Part
+from eegjax.data.feed import Source
+from eegjax.data.head_anatomy import head_files
+from eegjax.data.splits import Fold
+from eegjax.errors import UserError, did_you_mean, note
+from eegjax.files import hash_file, hash_of, locked
+from eegjax.signal.minimum_norm import make_operator
+from eegjax.signal.sources import Patches, Sample, Zones, simulate
+from eegjax.signal.voxels import coarseness, grid_mask, pairs_in_one_voxel
+from eegjax.studies import inverse_heads as heads
+from eegjax.studies.inverse_heads import Recorded
+
+VERSION = 1  # raised where the same settings would make another dataset
+CHUNK = 100  # samples that are simulated at once
+LAMBDA2 = 1 / 9  # of the eLORETA that a network may be fed with: an SNR of 3, as is usual
+
+
+def settings(config: ConfigDict) -> Patches | Zones:
+    """What happens in the heads.
+
+    Raises:
+        UserError: there is no such kind of sources.
+    """
+    data = config.data
+    if data.sources == "patches":
+        values = {name: _ends(value) for name, value in data.patches.to_dict().items()}
+        return Patches(**values, n_times=data.n_times)
+    if data.sources == "zones":
+        return Zones(**{name: _ends(value) for name, value in data.zones.to_dict().items()})
+    words = ("patches", "zones")
+    raise UserError(f"config.data.sources is '{data.sources}'; there are {', '.join(words)}.{did_you_mean(data.sources, words)}")
+
+
+def _ends(value: Any) -> Any:
+    """Both ends of a range; None for an empty one."""
+    return (tuple(value) or None) if isinstance(value, tuple | list) else value
+
+
+def prepare(config: ConfigDict) -> Dataset:
+    """Make the heads, and simulate samples of each.
+
+    Raises:
+        UserError: anything wrong with the heads or the settings.
+    """
+    _check(config)
+    root, recordings = Path(config.run.root) / "datasets", heads.recorded(config)
+    with locked(root / ".lock"):  # a second run waits instead of preparing the same again
+        keys = [_key(config, one, place) for place, one in enumerate(recordings)]
+        make = partial(_part, config, max(one.real.n_sources for one in recordings))
+        dataset = datasets.prepare(
+            root, "inverse", list(enumerate(recordings)), keys, lambda item: make(*item), _card(config), config.run.workers
+        )
+    for row in dataset.card["recordings"]:
+        if row["coarse"]:
+            note(f"{row['recording']}: {row['coarse']}")
+    return dataset
+
+
+def _check(config: ConfigDict) -> None:
+    data, lengths = config.data, {len(value) for name, value in config.data.left_out.items() if isinstance(value, tuple)}
+    for field, words in (("splits.kind", ("random", "head")), ("data.target", ("centres", "sources"))):
+        room, name = field.split(".")
+        if config[room][name] not in words:
+            raise UserError(f"config.{field} is '{config[room][name]}'; there are {', '.join(words)}")
+    if len(lengths) != 1:
+        raise UserError("config.data.left_out: its lists are of different lengths, expected one entry for each way; correct them")
+    if data.n_times > 1 and data.sources == "zones":
+        raise UserError("config.data.n_times is more than 1, but zones have no time courses; set it to 1, or sources=patches")
+    settings(config)
+
+
+def _key(config: ConfigDict, one: Recorded, place: int) -> list[Any]:
+    """All that a recording depends on beside the card."""
+    files = head_files(one.nominal.kind, heads.root_of(config))
+    return [[*one], place, {name: hash_file(path) for name, path in files.items()}]
+
+
+def _card(config: ConfigDict) -> dict[str, Any]:
+    data = config.data
+    return {
+        "source": "simulated by eegjax.signal.sources on heads of eegjax.data.heads (MNE-Python)",
+        "licence": "none needed; heads of a root are their owners'",
+        "citation": "none",
+        "simulated": True,
+        "array": "seed",
+        "unit": {"voltages": "V", "moments": "A m"},
+        "reference": "average",
+        "state": [type(settings(config)).__name__, settings(config)._asdict()],
+        "seed": data.seed,
+        "stored": not data.on_the_fly,
+        "grid": [data.n_voxels, data.scaling],
+        "preparation": VERSION,
+    }
+
+
+def _part(config: ConfigDict, n_sources: int, place: int, one: Recorded) -> Part:
+    """One head's samples."""
+    nominal, real = heads.make(config, one.nominal), heads.make(config, one.real)
+    grid = heads.grids(config, nominal)[1]
+    seeds = np.arange(one.n_samples) + place * 10_000_000
+    arrays = {"seed": seeds.astype(np.int32)}
+    if not config.data.on_the_fly:
+        arrays |= _simulated(config, one, n_sources, seeds)
+    times = np.arange(one.n_samples)
+    return Part(
+        arrays=arrays,
+        examples={"onset_s": times.astype(float), "start": times, "stop": times + 1, "seed": seeds},
+        card={
+            "recording": one.name,
+            "subject": one.head,
+            "session": "",
+            "head": one.head,
+            "real": one.real._asdict(),
+            "nominal": one.nominal._asdict(),
+            "coloured": one.coloured,
+            "tested": one.left_out or config.splits.kind == "random",
+            "trained": not one.left_out,
+            "voxel_mm": grid.voxel_mm.tolist(),
+            "electrode_fit_mm": float(nominal.electrode_fit_mm.mean()),
+            "electrode_fit_max_mm": float(nominal.electrode_fit_mm.max()),
+            "n_sources": len(nominal.sources_m),
+            "n_sources_real": len(real.sources_m),
+            "pairs_in_one_voxel": pairs_in_one_voxel(grid.to_voxel(nominal.sources_m * 1e3)),
+            "coarse": coarseness(grid, nominal.sources_m * 1e3) or "",
+        },
+    )
+
+
+class Drawn(NamedTuple):
+    """Samples on the host; the first axis is the sample's.
+
+    voltages: [n, n_chans], or [n, n_times, n_chans], float32, V, average reference.
+    moments: [n, n_sources] float32, A m, signed; 0 where silent, and where there is no source.
+    centres: [n, n_patches] int32, the source at the centre of each patch; -1 where there is none.
+    snr_db: [n] float32; -inf where all is silent, inf without noise.
+    """
+
+    voltages: np.ndarray
+    moments: np.ndarray
+    centres: np.ndarray
+    snr_db: np.ndarray
+
+
+def _simulated(config: ConfigDict, one: Recorded, n_sources: int, seeds: np.ndarray) -> dict[str, np.ndarray]:
+    """The arrays of `Drawn` of one recording."""
+    real = heads.make(config, one.real)
+    space, factor = heads.source_space(real, n_sources), jnp.asarray(heads.noise_factor(real, one.coloured))
+    make, state = _simulator(settings(config)), jax.random.PRNGKey(config.data.seed)
+    chunks = []
+    for begin in range(0, len(seeds), CHUNK):
+        some = np.resize(seeds[begin : begin + CHUNK], CHUNK)  # one shape, compiled once
+        sample = make(state, jnp.asarray(some, jnp.int32), space, factor)
+        left = min(CHUNK, len(seeds) - begin)
+        chunks.append([np.asarray(getattr(sample, name))[:left] for name in Drawn._fields])
+    return dict(zip(Drawn._fields, (np.concatenate(columns) for columns in zip(*chunks, strict=True)), strict=True))
+
+
+_simulators: dict[Any, Callable[..., Sample]] = {}
+
+
+def _simulator(state: Patches | Zones) -> Callable[..., Sample]:
+    """Compiled once per kind of state: (key, seeds [n], head, noise factor) -> samples."""
+    if state not in _simulators:
+
+        def many(key: jax.Array, seeds: jax.Array, space: Any, factor: jax.Array) -> Sample:
+            return jax.vmap(lambda seed: simulate(jax.random.fold_in(key, seed), space, state, factor))(seeds)
+
+        _simulators[state] = jax.jit(many)
+    return _simulators[state]
+
+
+def drawn(config: ConfigDict, dataset: Dataset, rows: np.ndarray) -> Drawn:
+    """The samples of some rows, read or made again of their seeds."""
+    if "voltages" in dataset.arrays:
+        at = dataset.index["start"].to_numpy()[rows]
+        return Drawn(*(np.asarray(dataset.arrays[name][at]) for name in Drawn._fields))
+    recordings, number = heads.recorded(config), heads.number_of_recording(dataset)[rows]
+    seeds, n_sources = dataset.index["seed"].to_numpy()[rows], max(one.real.n_sources for one in recordings)
+    found: dict[str, np.ndarray] = {}
+    for place in np.unique(number):
+        own = np.flatnonzero(number == place)
+        for name, values in _simulated(config, recordings[place], n_sources, seeds[own]).items():
+            found.setdefault(name, np.zeros((len(rows), *values.shape[1:]), values.dtype))[own] = values
+    return Drawn(**found)
+
+
+def truth(config: ConfigDict, moments: Any, centres: Any, xp: Any) -> Any:
+    """What a network is to find: [..., n_sources] magnitudes, of the centres of patches or of every active source.
+
+    Args:
+        config: of the study.
+        moments: [..., n_sources] float32, A m.
+        centres: [..., n_patches] int32.
+        xp: numpy or jax.numpy.
+    """
+    magnitude = xp.abs(moments)
+    if config.data.target == "sources":
+        return magnitude
+    is_centre = (centres[..., None, :] == xp.arange(moments.shape[-1])[:, None]).any(-1)
+    return xp.where(is_centre, magnitude, 0)
+
+
+def folds(config: ConfigDict, dataset: Dataset) -> list[Fold]:
+    """One fold: whole heads for test and validation, or samples of all heads at random.
+
+    Of random ones each is a group by itself: they are drawn independently of each other.
+    """
+    rng, index = np.random.default_rng(config.seed), dataset.index
+    rows = np.arange(len(index))
+    if config.splits.kind == "head":
+        head, trained = index["subject"].to_numpy(str), [row["trained"] for row in dataset.card["recordings"]]
+        tested = ~np.array(trained)[heads.number_of_recording(dataset)]
+        validated = ~tested & (head == head[~tested][-1])
+        name = f"{head[tested][0]} left out"
+        return [Fold(name, rows[~(tested | validated)], rows[validated], rows[tested], head)]
+    order, n_test = rng.permutation(rows), round(len(rows) * config.splits.test_share)
+    n_validation = round((len(rows) - n_test) * config.splits.validation_share)
+    test, validation, train = np.split(order, [n_test, n_test + n_validation])
+    return [Fold("random", np.sort(train), np.sort(validation), np.sort(test), rows)]
+
+
+def classes(config: ConfigDict) -> tuple[str, ...]:
+    """What a voxel may be."""
+    return ("background", "source")
+
+
+def labels(config: ConfigDict, index: pd.DataFrame) -> np.ndarray:
+    """[n] int8: samples have no classes, all are 0."""
+    return np.zeros(len(index), np.int8)
+
+
+def units(config: ConfigDict, dataset: Dataset, rows: np.ndarray, train: bool) -> tuple[np.ndarray, np.ndarray]:
+    """Single samples."""
+    return rows, np.ones(rows.shape, bool)
+
+
+def source(config: ConfigDict, dataset: Dataset) -> Source:
+    """Each sample's voltages and truth, or its seed; and its head's arrays, which lie there once per recording."""
+    number = heads.number_of_recording(dataset)
+    of_head = _of_heads(config, dataset)
+    arrays, place = dict(of_head), dict.fromkeys(of_head, number.astype(np.int64))
+    if "voltages" in dataset.arrays:
+        whole = drawn(config, dataset, np.arange(len(dataset.index)))
+        arrays |= {"voltages": whole.voltages, "truth": truth(config, whole.moments, whole.centres, np)}
+        place |= dict.fromkeys(("voltages", "truth"), np.arange(len(dataset.index)))
+    table = {"seed": dataset.index["seed"].to_numpy(np.int32)}
+    for name, at in place.items():
+        table |= {f"{name}_start": at, f"{name}_low": at, f"{name}_high": at + 1}
+    return Source(arrays, dict.fromkeys(arrays, 1), table)
+
+
+def _of_heads(config: ConfigDict, dataset: Dataset) -> dict[str, np.ndarray]:
+    """name -> [n_recordings, ...]: what `inputs` needs of a head."""
+    pairs = heads.of_dataset(config, dataset)
+    n_real = max(len(real.sources_m) for _, real in pairs)
+    columns: dict[str, list[np.ndarray]] = {}
+    for row, (nominal, real) in zip(dataset.card["recordings"], pairs, strict=True):
+        electrode_grid, grid = heads.grids(config, nominal)
+        voxels = grid.to_voxel(nominal.sources_m * 1e3)
+        one = {"source_voxels": _padded(grid.to_voxel(real.sources_m * 1e3), n_real, -1)}
+        if config.model.grid_mask:
+            one["grid"] = np.asarray(grid_mask(voxels, grid.n, max(3, config.data.dilation)))
+        if config.inputs.kind == "eloreta":
+            one["kernel"] = make_operator(nominal.lead_field, "eLORETA", lambda2=LAMBDA2).kernel.astype(np.float32)
+            one["nominal_voxels"] = voxels
+        else:
+            one["electrode_voxels"] = electrode_grid.to_voxel(nominal.electrodes_m * 1e3)
+        if config.data.on_the_fly:
+            one |= heads.source_space(real, n_real)._asdict() | {"noise": heads.noise_factor(real, row["coloured"])}
+        for name, value in one.items():
+            columns.setdefault(name, []).append(np.asarray(value))
+    return {name: np.stack(values) for name, values in columns.items()}
+
+
+def _padded(values: np.ndarray, n: int, filler: int) -> np.ndarray:
+    """Filled up to n rows."""
+    return np.concatenate([values, np.full((n - len(values), *values.shape[1:]), filler, values.dtype)])

@@ -1,0 +1,85 @@
+"""What the inverse study's figures need beside its points, and its volumes in a form that MNE-Python reads."""
+
+from functools import partial
+from pathlib import Path
+
+import jax
+import numpy as np
+import pandas as pd
+from ml_collections import ConfigDict
+
+from eegjax.data.dataset import Dataset
+from eegjax.data.feed import gather
+from eegjax.data.volume_estimate import write_volume_estimate
+from eegjax.files import write_aside
+from eegjax.studies.inverse_data import source
+from eegjax.studies.inverse_network import inputs
+from eegjax.studies.inverse_points import Scene
+
+N_EXAMPLES = 4
+N_ESTIMATES = 20  # samples of each head in MNE's form
+
+
+def explain(config: ConfigDict, dataset: Dataset, folder: Path) -> None:
+    """Write `explanations/`: tested heads, and a few samples as volumes; and `mne/*/estimate-vl.stc` for MNE-Python."""
+    scene = Scene(config, dataset)
+    points = pd.read_parquet(folder / "predictions.parquet")
+    samples = points[points["kind"] == "sample"]
+    place = folder / "explanations"
+    for number in np.unique(scene.number[samples["example"].unique()]):
+        nominal = scene.pairs[number][0]
+        arrays = {
+            "scalp": nominal.scalp * 1e3,
+            "inner_skull": nominal.inner_skull * 1e3,
+            "electrodes_mm": nominal.electrodes_m * 1e3,
+            "sources_mm": nominal.sources_m * 1e3,
+            "recording": np.array(dataset.card["recordings"][number]["recording"]),
+        }
+        _write(place / f"head_{number}.npz", arrays)
+    first = {name: part[part["member"] == part["member"].min()] for name, part in samples.groupby("model", sort=False)}
+    volumes = {str(name): _volumes(folder, part) for name, part in first.items()}
+    _write(place / "examples.npz", _examples(config, scene, next(iter(first.values())), volumes))
+    for name, (rows, of_rows) in volumes.items():
+        for number in np.unique(scene.number[rows]):
+            own = np.flatnonzero(scene.number[rows] == number)[:N_ESTIMATES]
+            target = folder / "mne" / f"{name}-head_{number}"
+            write_volume_estimate(target, np.asarray(of_rows[own], np.float32), scene.grids[number], scene.masks[number])
+
+
+def _volumes(folder: Path, samples: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
+    """The examples [n] of one member's test part, and their volumes [n, d, h, w], as they lie in its file."""
+    name, member = samples["model"].iloc[0], samples["member"].iloc[0]
+    kept = np.load(folder / "volumes" / f"{name}-{member:03d}-test.npy", mmap_mode="r", allow_pickle=False)
+    return samples["example"].to_numpy(), kept
+
+
+def _examples(
+    config: ConfigDict, scene: Scene, samples: pd.DataFrame, volumes: dict[str, tuple[np.ndarray, np.ndarray]]
+) -> dict[str, np.ndarray]:
+    """A few tested samples that aren't silent, from few sources to many."""
+    some = samples[samples["n_true"] > 0].sort_values(["n_true", "example"])
+    chosen = some.iloc[np.unique(np.linspace(0, len(some) - 1, min(N_EXAMPLES, len(some))).round().astype(int))]
+    rows = chosen["example"].to_numpy()
+    batch = gather(np, source(config, scene.dataset), rows, rows >= 0)
+    made = jax.jit(partial(inputs(config), key=None, train=False))({}, batch)
+    grids = [scene.grids[number] for number in scene.number[rows]]
+    found = {
+        "example": rows,
+        "recording": scene.dataset.index["recording"].to_numpy(str)[rows],
+        "input": np.asarray(made["inputs"][..., 0]),
+        "target": np.asarray(made["target"]),
+        "origin_mm": np.stack([grid.origin_mm for grid in grids]),
+        "voxel_mm": np.stack([grid.voxel_mm for grid in grids]),
+    }
+    for name, (examples, of_rows) in volumes.items():
+        at = [int(np.flatnonzero(examples == row)[0]) for row in rows]
+        found[f"predicted_{name}"] = np.stack([of_rows[one] for one in at]).astype(np.float32)
+    return found
+
+
+def _write(path: Path, arrays: dict[str, np.ndarray]) -> None:
+    def write(aside: Path) -> None:
+        with open(aside, "wb") as file:
+            np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
+
+    write_aside(path, write)

@@ -1,0 +1,142 @@
+"""The inverse study's networks: what they see, what they learn from, what is made of their answers."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from ml_collections import ConfigDict
+
+from eegjax.data.dataset import Dataset
+from eegjax.data.feed import Batch
+from eegjax.data.splits import Fold
+from eegjax.errors import UserError, did_you_mean
+from eegjax.models.unet_3d import UNet3D
+from eegjax.models.vnet import VNet
+from eegjax.signal.minimum_norm import amplitudes
+from eegjax.signal.sources import SourceSpace, simulate
+from eegjax.signal.voxels import scatter
+from eegjax.studies.inverse_data import settings, truth
+from eegjax.train import volume_losses
+from eegjax.train.members import split_along_depth
+
+DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
+MODELS = ("v_net", "u_net")
+REGRESSION = ("mse", "l1")
+LOSSES = ("cross_entropy", "dice", "focal", *REGRESSION)
+INPUTS = ("electrodes", "eloreta")
+
+
+def fit(config: ConfigDict, dataset: Dataset, fold: Fold) -> dict[str, Any]:
+    """Nothing: samples are scaled one by one."""
+    return {}
+
+
+def snapshot(voltages: Any) -> Any:
+    """Of time series [..., n_times, n_chans] the instant of the strongest field, [..., n_chans] (JAX)."""
+    instant = jnp.argmax(jnp.square(voltages).sum(-1), -1)
+    return jnp.take_along_axis(voltages, instant[..., None, None], -2)[..., 0, :]
+
+
+def inputs(config: ConfigDict) -> Callable[[Any, Batch, jax.Array | None, bool], Batch]:
+    """Voltages -> [batch, n, n, n, 1] `inputs` in -1..1, the `target` [batch, n, n, n] in 0..1, and the `grid`.
+
+    Both volumes are divided by their sample's greatest magnitude. A silent sample's target is 0.
+    """
+    data, kind = config.data, config.inputs.kind
+    if kind not in INPUTS:
+        raise UserError(f"config.inputs.kind is '{kind}'; there are {', '.join(INPUTS)}.{did_you_mean(kind, INPUTS)}")
+    volumes = partial(scatter, n=data.n_voxels, side=data.dilation)
+    state = settings(config)
+
+    def draw(batch: Batch, key: jax.Array | None) -> tuple[jax.Array, jax.Array]:
+        """New samples in training, else those of the seeds."""
+        fixed = jax.vmap(partial(jax.random.fold_in, jax.random.PRNGKey(data.seed)))(batch["seed"])
+        keys = fixed if key is None else jax.random.split(key, len(batch["seed"]))
+        space = SourceSpace(*(batch[name] for name in SourceSpace._fields))
+        samples = jax.vmap(lambda k, head, factor: simulate(k, head, state, factor))(keys, space, batch["noise"])
+        return samples.voltages, truth(config, samples.moments, samples.centres, jnp)
+
+    def make(stats: Any, batch: Batch, key: jax.Array | None, train: bool) -> Batch:
+        # what the feed reads are windows of one row
+        one = {name: leaf if name in ("mask", "seed") else leaf.squeeze(1) for name, leaf in batch.items()}
+        if "voltages" in one:
+            voltages, wanted = one["voltages"], one["truth"]
+        else:
+            voltages, wanted = draw(one, key)
+        if data.n_times > 1:
+            voltages = snapshot(voltages)
+        if kind == "eloreta":
+            seen = jax.vmap(amplitudes)(one["kernel"], voltages)
+            volume = jax.vmap(partial(volumes, collisions="max"))(_scaled(seen), one["nominal_voxels"])
+        else:
+            put = partial(volumes, collisions=data.collisions)
+            volume = jax.vmap(put)(_scaled(voltages), one["electrode_voxels"])
+        target = jax.vmap(partial(volumes, collisions=data.collisions))(_scaled(wanted), one["source_voxels"])
+        grid = {"grid": split_along_depth(one["grid"])} if "grid" in one else {}
+        return {
+            "mask": one["mask"],
+            "inputs": split_along_depth(volume[..., None]),
+            "target": split_along_depth(target),
+            **grid,
+        }
+
+    return make
+
+
+def _scaled(values: jax.Array) -> jax.Array:
+    """[batch, n] divided by the greatest magnitude of each; zeros stay."""
+    greatest = jnp.abs(values).max(-1, keepdims=True)
+    return values / jnp.where(greatest > 0, greatest, 1)
+
+
+def model(config: ConfigDict, dataset: Dataset) -> nn.Module:
+    """The network named in the configuration.
+
+    Raises:
+        UserError: no such network or loss, or the grid can't be halved as often as it does.
+    """
+    name, settings = config.model.name, config.model
+    for field, word, words in (("model.name", name, MODELS), ("train.loss", config.train.loss, LOSSES)):
+        if word not in words:
+            raise UserError(f"config.{field} is '{word}'; there are {', '.join(words)}.{did_you_mean(word, words)}")
+    if config.train.precision not in DTYPES:
+        raise UserError(f"config.train.precision is '{config.train.precision}'; there are {', '.join(DTYPES)}")
+    own = {"width": settings.width, "depth": settings.depth, "remat": settings.remat}
+    own["dtype"] = DTYPES[config.train.precision]
+    n_outputs = 1 if config.train.loss in REGRESSION else 2
+    network: nn.Module
+    if name == "v_net":
+        network = VNet(n_outputs, **own)
+    else:
+        network = UNet3D(n_outputs, norm=settings.norm, upsampling=settings.upsampling, **own)
+    volume = jax.ShapeDtypeStruct((1, *[config.data.n_voxels] * 3, 1), jnp.float32)
+    # nothing is computed: what doesn't fit is said before anything else of the run is trained
+    jax.eval_shape(lambda key, x: network.init(key, x, train=False), jax.random.key(0), volume)
+    return network
+
+
+def loss(config: ConfigDict) -> Callable[[Any, Any, Batch], tuple[jax.Array, dict[str, jax.Array]]]:
+    """The loss named in the configuration, over the voxels that can hold a source."""
+    name, weights = config.train.loss, tuple(config.train.class_weights)
+
+    def per_example(stats: Any, outputs: jax.Array, batch: Batch) -> tuple[jax.Array, dict[str, jax.Array]]:
+        target, grid = batch["target"], batch.get("grid")
+        if name in REGRESSION:
+            wanted = target * config.train.target_factor
+            return (volume_losses.mse if name == "mse" else volume_losses.l1)(outputs, wanted, grid), {}
+        if name == "cross_entropy":
+            of_class = jnp.asarray(weights) if weights else volume_losses.balanced_weights(target, grid)
+            return volume_losses.weighted_cross_entropy(outputs, target, of_class, grid), {}
+        return (volume_losses.soft_dice if name == "dice" else volume_losses.focal)(outputs, target, grid), {}
+
+    return per_example
+
+
+def predict(config: ConfigDict) -> Callable[[Any], jax.Array]:
+    """[batch, n, n, n, c] -> [batch, n, n, n]: the source's probability, or its value."""
+    if config.train.loss in REGRESSION:
+        return lambda outputs: jnp.maximum(outputs[..., 0] / config.train.target_factor, 0)
+    return lambda outputs: jax.nn.softmax(outputs, -1)[..., 1]
