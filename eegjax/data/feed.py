@@ -94,7 +94,7 @@ def batch_indices(sampler: Sampler, seed: int, epoch: int, step: int) -> tuple[n
         sampler: the units and how they are drawn.
         seed: of the run.
         epoch: number, from 0.
-        step: within the epoch, from 0; beyond the sampler's own steps everything is padding.
+        step: within the epoch, from 0.
 
     Returns:
         rows: [batch_size] or [batch_size, sequence] int64; -1 where there is none.

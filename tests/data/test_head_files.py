@@ -4,7 +4,6 @@ import base64
 import gzip
 import struct
 import zlib
-from contextlib import suppress
 from pathlib import Path
 
 import mne
@@ -149,8 +148,23 @@ def test_damage_is_an_error_or_nothing(tmp_path_factory, data):
     damaged = bytearray(content[: data.draw(st.integers(0, len(content)))])
     for place in data.draw(st.lists(st.integers(0, max(0, len(damaged) - 1)), max_size=3)):
         damaged[place : place + 1] = bytes([data.draw(st.integers(0, 255))])
-    with suppress(UserError):
-        read(write(folder / name, bytes(damaged)))
+    path, found, said = write(folder / name, bytes(damaged)), (), ""
+    try:
+        found = read(path)
+    except UserError as error:
+        said = str(error)
+    if said:
+        assert said.startswith(f"{path}: ")
+        assert "\n" not in said
+    elif read is read_surface:
+        vertices, triangles = found
+        assert np.isfinite(vertices).all()
+        assert set(triangles.ravel()) <= set(range(len(vertices)))
+    elif read is read_cortex_voxels:
+        assert 0 < len(found) <= 60
+        assert found.shape[1:] == (3,)
+    else:
+        assert (found.shape, found.dtype) == ((10,), bool)
 
 
 def test_real_surfaces(data_root):
