@@ -1,15 +1,14 @@
 """BCI IV 2a from a small mirror on this machine, whose sessions are as large in trials and small in time."""
 
 import hashlib
-import http.server
 import io
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 import scipy.io
+from mirror import Mirror, serving
 
 from eegjax.data import bci_iv_2a, bci_iv_2a_files, web
 from eegjax.data.bci_iv_2a_files import fetch_bci_iv_2a
@@ -41,49 +40,13 @@ SESSION = session()
 SUBJECTS = bci_iv_2a_files._SUBJECTS
 
 
-class Mirror(http.server.ThreadingHTTPServer):
-    """Serves the same session under 18 names, but for what `bodies` says; `cut` answers break off in the middle."""
-
-    daemon_threads = True
-
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self.server_port}/001-2014"
-        self.bodies = dict.fromkeys(NAMES, SESSION)
-        self.cut = 0
-        self.asked: list[str] = []
-
-    def handle_error(self, *_) -> None:
-        """A client that went away is part of the tests."""
-
-
-class Handler(http.server.BaseHTTPRequestHandler):
-    server: Mirror
-
-    def log_message(self, *_) -> None: ...
-
-    def do_GET(self) -> None:
-        name = self.path.removeprefix("/001-2014/")
-        self.server.asked.append(name)
-        body = self.server.bodies.get(name, b"")
-        self.send_response(200 if body else 404)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        if self.server.cut:
-            self.server.cut -= 1
-            body = body[: len(body) // 2]
-        self.wfile.write(body)
-
-
 @pytest.fixture
 def mirror(monkeypatch: pytest.MonkeyPatch) -> Iterator[Mirror]:
     monkeypatch.setattr(web, "BACKOFF_S", 0.0)
     monkeypatch.setattr(web, "RETRIES", 2)
     monkeypatch.setattr(bci_iv_2a_files, "_SUBJECTS", ("A01", "A02", "A03"))
-    with Mirror() as mirror:
-        threading.Thread(target=mirror.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
+    with serving("001-2014", dict.fromkeys(NAMES, SESSION)) as mirror:
         yield mirror
-        mirror.shutdown()
 
 
 def left(folder: Path) -> list[str]:

@@ -2,17 +2,15 @@
 
 import csv
 import datetime
-import hashlib
-import http.server
 import json
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import mne
 import pytest
+from mirror import Mirror, named, serving
 
 from eegjax.data import sleep_edf_files, web
 from eegjax.data.sleep_edf import find_pairs
@@ -26,41 +24,11 @@ NAMES = [f"sleep-cassette/{row['fname']}" for row in ROWS if int(row["subject"])
 OTHERS = ["RECORDS", "SC-subjects.xls", "sleep-cassette/SC4201E0-PSG.edf", "sleep-telemetry/ST7011J0-PSG.edf"]
 
 
-class Mirror(http.server.ThreadingHTTPServer):
-    """A name's content is the name."""
-
-    daemon_threads = True
-
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self.server_port}/files/sleep-edfx/1.0.0"
-        self.names = [*NAMES, *OTHERS]
-        self.asked: list[str] = []
-
-
-class Handler(http.server.BaseHTTPRequestHandler):
-    server: Mirror
-
-    def log_message(self, *_) -> None: ...
-
-    def do_GET(self) -> None:
-        name = self.path.removeprefix("/files/sleep-edfx/1.0.0/")
-        self.server.asked.append(name)
-        sums = "".join(f"{hashlib.sha256(name.encode()).hexdigest()} {name}\n" for name in self.server.names)
-        body = (sums if name == "SHA256SUMS.txt" else name).encode()
-        self.send_response(200 if name in ("SHA256SUMS.txt", *self.server.names) else 404)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-
 @pytest.fixture
 def mirror(monkeypatch: pytest.MonkeyPatch) -> Iterator[Mirror]:
     monkeypatch.setattr(web, "BACKOFF_S", 0.0)
-    with Mirror() as mirror:
-        threading.Thread(target=mirror.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
+    with serving("files/sleep-edfx/1.0.0", named([*NAMES, *OTHERS])) as mirror:
         yield mirror
-        mirror.shutdown()
 
 
 @pytest.mark.parametrize("slash", ["", "/"])
@@ -96,14 +64,14 @@ def test_the_second_time_only_the_list_is_asked_for(mirror: Mirror, tmp_path: Pa
 def test_another_set_of_nights_is_an_error_before_any_is_fetched(
     mirror: Mirror, tmp_path: Path, names: list[str], said: str
 ) -> None:
-    mirror.names = names
+    mirror.bodies = named(names)
     with pytest.raises(UserError, match=said):
         fetch_sleep_edf(tmp_path, 4, mirror.url)
     assert mirror.asked == ["SHA256SUMS.txt"]
 
 
 def test_a_page_instead_of_the_list_is_an_error(mirror: Mirror, tmp_path: Path) -> None:
-    mirror.names = ["<html>"]
+    mirror.bodies = named(["<html>"])
     with pytest.raises(UserError, match=r"SHA256SUMS\.txt, line 1"):
         fetch_sleep_edf(tmp_path, 4, mirror.url)
 
