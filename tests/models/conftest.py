@@ -1,0 +1,6 @@
+"""The module of volumes beside this file becomes importable."""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent))
