@@ -56,7 +56,7 @@ def get_config(argument: str = "") -> ConfigDict:
     )
     config.train = _train(demo, dataset)
     config.test = ConfigDict({"dropout": False, "whole_batches": False, "train_part": False})
-    config.run = _run()
+    config.run = protocols.run_settings()
     if protocol == "paper":
         _as_published(config, "model" in keys)
         config.splits.kind = keys.get("splits", "pooled")
@@ -106,24 +106,6 @@ def _train(demo: bool, dataset: str) -> ConfigDict:
             "precision": "float32",
             "reuse_params_across_folds": False,  # each fold goes on where the last one ended; as published, a leak
             "groups": {"all": {"pattern": ".", "rate": 1.0, "decay": 1.0, "frozen": False}},
-        }
-    )
-
-
-def _run() -> ConfigDict:
-    """What changes nothing in the results."""
-    return ConfigDict(
-        {
-            "root": "runs",
-            "workers": 2,
-            "log_every_steps": 20,
-            "checkpoint_every_s": 10.0,
-            "tensorboard": True,
-            "resident_bytes": 8_000_000_000,  # larger data streams from disk
-            "members_at_once": 0,  # 0: one by one on a CPU, elsewhere as many as `members_bytes` of a device hold
-            "members_bytes": 40_000_000_000,
-            "space": 1,
-            "compilation_cache": "",
         }
     )
 

@@ -64,7 +64,7 @@ def get_config(argument: str = "") -> ConfigDict:
             "whole_batches": False,  # leave out the last, partial batch, as the paper did
         }
     )
-    config.run = _run()
+    config.run = protocols.run_settings()
     if "model" not in keys:
         config.model.beside = ("vgg16_conv_lstm",)
     if protocol == "paper":
@@ -113,24 +113,6 @@ def _train(demo: bool) -> ConfigDict:
             "max_bad_steps": 5,
             "precision": "float32",
             "groups": {"all": {"pattern": ".", "rate": 1.0, "decay": 1.0, "frozen": False}},
-        }
-    )
-
-
-def _run() -> ConfigDict:
-    """What changes nothing in the results."""
-    return ConfigDict(
-        {
-            "root": "runs",
-            "workers": 2,
-            "log_every_steps": 20,
-            "checkpoint_every_s": 10.0,
-            "tensorboard": True,
-            "resident_bytes": 8_000_000_000,  # larger data streams from disk
-            "members_at_once": 0,  # 0: one by one on a CPU, elsewhere as many as `members_bytes` of a device hold
-            "members_bytes": 40_000_000_000,
-            "space": 1,
-            "compilation_cache": "",
         }
     )
 

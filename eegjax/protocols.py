@@ -1,6 +1,8 @@
-"""The argument of a configuration file: `protocol[,key=value...]`."""
+"""What configuration files share: their argument `protocol[,key=value...]`, and the settings of a run."""
 
 from collections.abc import Mapping, Sequence
+
+from ml_collections import ConfigDict
 
 from eegjax.errors import UserError, did_you_mean
 
@@ -35,3 +37,21 @@ def parse(argument: str, protocols: Sequence[str], keys: Mapping[str, Sequence[s
 def _check(what: str, word: str, allowed: Sequence[str]) -> None:
     if word not in allowed:
         raise UserError(f"config: no {what} '{word}'; there are {', '.join(allowed)}.{did_you_mean(word, allowed)}")
+
+
+def run_settings() -> ConfigDict:
+    """`config.run` of every study: what changes nothing in the results."""
+    return ConfigDict(
+        {
+            "root": "runs",
+            "workers": 2,
+            "log_every_steps": 20,
+            "checkpoint_every_s": 10.0,
+            "tensorboard": True,
+            "resident_bytes": 8_000_000_000,  # larger data streams from disk
+            "members_at_once": 0,  # 0: one by one on a CPU, elsewhere as many as `members_bytes` of a device hold
+            "members_bytes": 40_000_000_000,
+            "space": 1,
+            "compilation_cache": "",
+        }
+    )

@@ -27,6 +27,7 @@ from eegjax.studies import (
 from eegjax.studies.motor_imagery_data import classes, labels, prepare, source, trials_uv, units
 from eegjax.studies.motor_imagery_folds import folds
 from eegjax.studies.motor_imagery_network import among_task, calibrate, fit, inputs, loss, model, predict
+from eegjax.studies.predictions import baseline_tables
 from eegjax.studies.study import Study
 
 BAND_HZ = (8.0, 30.0)  # mu and beta, which imagery suppresses
@@ -47,7 +48,7 @@ def baselines(config: ConfigDict, dataset: Dataset, folds: Sequence[Fold]) -> pd
     geometric = importlib.util.find_spec("pyriemann") is not None
     if not geometric:
         note("pyriemann isn't installed: no row of the tangent space (pip install 'eegjax[baselines]')")
-    frames = []
+    tables = []
     for fold in folds:
         train, test = fold.train, fold.test
         rows = {"csp_lda": csp_lda(eeg[train], targets[train], eeg[test], len(names))}
@@ -58,11 +59,8 @@ def baselines(config: ConfigDict, dataset: Dataset, folds: Sequence[Fold]) -> pd
         if oracle is not None:
             rows["oracle"] = oracle[test]
         rows["majority"] = majority(targets[train], len(test), len(names))
-        for name, probabilities in rows.items():
-            frame = index[["example", "subject", "session", "recording", "onset_s", "start", "stop"]].iloc[test]
-            frame = frame.assign(model=name, fold=fold.name, split="test", target=targets[test])
-            frames.append(frame.assign(**{f"p_{c}": probabilities[:, k] for k, c in enumerate(names)}))
-    return among_task(pd.concat(frames, ignore_index=True), names)
+        tables += baseline_tables(index, fold, targets, names, rows)
+    return among_task(pd.concat(tables, ignore_index=True), names)
 
 
 def _control(before: np.ndarray, there: np.ndarray, targets: np.ndarray, fold: Fold, n_classes: int) -> np.ndarray:

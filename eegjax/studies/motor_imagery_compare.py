@@ -13,7 +13,7 @@ from eegjax.report.accuracy import accuracy_by_subject as draw_by_subject
 from eegjax.report.accuracy import accuracy_by_window as draw_by_window
 from eegjax.report.tables import write_table
 from eegjax.studies import motor_imagery_paper as paper
-from eegjax.studies.motor_imagery_numbers import FEW_SUBJECTS, class_names, paired, tested
+from eegjax.studies.motor_imagery_numbers import FEW_SUBJECTS, paired, tested
 from eegjax.studies.motor_imagery_report import (
     SIGNIFICANT,
     SPLIT_TITLES,
@@ -27,6 +27,7 @@ from eegjax.studies.motor_imagery_report import (
     title_of,
     verdict,
 )
+from eegjax.studies.predictions import class_names
 
 UNCHANGED = "as configured"  # what the run without changes, '' of `rows`, is called
 RECURRENT = {  # how the report trained its hybrids; its configuration is that of the ConvNet

@@ -22,6 +22,7 @@ from eegjax.signal.filters import band_pass, notch
 from eegjax.signal.reference import common_average, to_channel
 from eegjax.signal.resample import resample
 from eegjax.signal.standardise import exponential_moving_standardise
+from eegjax.studies import roots
 
 READERS: dict[str, ModuleType] = {"bci_iv_2a": bci_iv_2a, "eegmmidb": eegmmidb}
 CONTROL_S = {"bci_iv_2a": (-2.0, 0.0), "eegmmidb": (-4.0, 0.0)}  # before the cue: the fixation cross, or rest
@@ -77,22 +78,13 @@ def _read(config: ConfigDict, file: Any) -> list[Trials]:
 
 
 def _real(config: ConfigDict) -> str:
-    if not config.data.root:
-        name = config.data.dataset
-        raise UserError(
-            f"config.data.root is not set: this protocol needs recordings; give --config.data.root=FOLDER with "
-            f"{HOW_TO_GET[name]} (python launch/prepare.py --dataset={name} --root=FOLDER --download fetches them), or "
-            "run the demo, which needs none: --config=configs/motor_imagery.py"
-        )
-    return config.data.root
+    name = config.data.dataset
+    command = f"python launch/prepare.py --dataset={name} --root=FOLDER --download"
+    return roots.needed(config, f"{HOW_TO_GET[name]} ({command} fetches them)")
 
 
 def _simulated(config: ConfigDict, root: Path) -> Path:
-    if config.data.root:
-        raise UserError(
-            f"config.data.root is {config.data.root}, but the demo simulates its data; for real recordings name a "
-            "protocol: --config=configs/motor_imagery.py:standard"
-        )
+    roots.refuse(config)
     if config.data.dataset != "bci_iv_2a":
         raise UserError(
             f"config.data.dataset is '{config.data.dataset}', but the demo simulates bci_iv_2a; for real recordings "

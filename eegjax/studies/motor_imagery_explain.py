@@ -18,9 +18,8 @@ from ml_collections import ConfigDict
 
 from eegjax.data.dataset import Dataset
 from eegjax.explain.sensitivity import gradients
-from eegjax.files import write_aside
 from eegjax.models.vae_classifier import VAEClassifier
-from eegjax.studies import trained
+from eegjax.studies import explanations, trained
 from eegjax.studies.motor_imagery_network import inputs, model
 from eegjax.studies.study import Study
 from eegjax.train.losses import cross_entropy
@@ -30,26 +29,17 @@ N_TRIALS, N_SHOWN = 64, 4
 
 def explain(config: ConfigDict, dataset: Dataset, folder: Path, study: Study) -> None:
     """Explain every network of a finished run."""
-    predictions = pd.read_parquet(folder / "predictions.parquet")
-    made: dict[str, dict[str, np.ndarray]] = {}
-    for name in dict.fromkeys((config.model.name, *config.model.beside)):
-        one = config.copy_and_resolve_references()
-        one.model.name = name
-        mine = predictions[(predictions["model"] == name) & (predictions["member"] == 0)]
-        rows = mine.loc[mine["split"] == "test", "example"].to_numpy()
-        made |= _explained(one, dataset, folder, study, rows[:: max(1, len(rows) // N_TRIALS)][:N_TRIALS])
-    write_aside(folder / "explanations", lambda aside: _save(aside, made))
 
+    def explained(one: ConfigDict, tested: pd.DataFrame) -> explanations.Files:
+        rows = tested["example"].to_numpy()
+        return _explained(one, dataset, folder, study, rows[:: max(1, len(rows) // N_TRIALS)][:N_TRIALS])
 
-def _save(folder: Path, made: dict[str, dict[str, np.ndarray]]) -> None:
-    folder.mkdir()
-    for name, arrays in made.items():
-        np.savez(folder / f"{name}.npz", **arrays)  # type: ignore[arg-type]
+    explanations.write(config, folder, explained)
 
 
 def _explained(
     config: ConfigDict, dataset: Dataset, folder: Path, study: Study, rows: np.ndarray
-) -> dict[str, dict[str, np.ndarray]]:
+) -> explanations.Files:
     name, network = config.model.name, trained.load(folder, config.model.name, 1)[0]
     net, make = model(config, dataset), inputs(config)
     vae = isinstance(net, VAEClassifier)

@@ -11,8 +11,9 @@ from eegjax.report.curves import MODEL_COLOURS, draw_losses
 from eegjax.report.figures import draw_confusion
 from eegjax.report.reconstruction import reconstruction_strip
 from eegjax.report.topography import topography
-from eegjax.studies.motor_imagery_numbers import class_names, task_of, tested
+from eegjax.studies.motor_imagery_numbers import task_of, tested
 from eegjax.studies.motor_imagery_report import TASK_TITLES, Finished, title_of
+from eegjax.studies.predictions import class_names
 
 BESIDE = ("csp_lda", "tangent_space", "control")  # baselines that are drawn beside the networks
 

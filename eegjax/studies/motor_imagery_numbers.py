@@ -10,6 +10,7 @@ from eegjax.evaluate.by_subject import accuracy_by_subject, chance_bound, mean_s
 from eegjax.evaluate.comparison import compare, sign_flip
 from eegjax.studies.motor_imagery_folds import TASKS
 from eegjax.studies.motor_imagery_paper import carried_over
+from eegjax.studies.predictions import class_names
 
 TRIAL = ["subject", "recording", "start"]  # onsets count from the beginning of a run, starts from that of the data
 BLOCK_TRIALS = 5  # about 40 s
@@ -21,11 +22,6 @@ Models = dict[str, pd.DataFrame]  # name -> rows; the network named beforehand f
 def task_of(fold: pd.Series) -> pd.Series:
     """The task of each fold's name: its first word."""
     return fold.str.split(" ").str[0]
-
-
-def class_names(frame: pd.DataFrame) -> tuple[str, ...]:
-    """The classes that a prediction table has columns for."""
-    return tuple(column.removeprefix("p_") for column in frame.columns if column.startswith("p_"))
 
 
 def tested(frame: pd.DataFrame) -> pd.DataFrame:

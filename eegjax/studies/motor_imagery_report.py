@@ -13,7 +13,8 @@ from eegjax.evaluate.comparison import Answers
 from eegjax.files import read_json, write_aside
 from eegjax.report.tables import format_interval, write_table
 from eegjax.studies import motor_imagery_paper as paper
-from eegjax.studies.motor_imagery_numbers import FEW_SUBJECTS, Models, by_task, class_names, tested
+from eegjax.studies.motor_imagery_numbers import FEW_SUBJECTS, Models, by_task, tested
+from eegjax.studies.predictions import class_names
 
 TASK_TITLES = {"four": "four classes", "left_right": "left or right", "fists_feet": "both fists or both feet"}
 SPLIT_TITLES = {

@@ -16,6 +16,7 @@ from eegjax.data import sleep_simulator
 from eegjax.data.dataset import Dataset
 from eegjax.data.splits import Fold
 from eegjax.studies import sleep_explain, sleep_figures, sleep_predict, sleep_report
+from eegjax.studies.predictions import baseline_tables
 from eegjax.studies.sleep_data import (
     SPECTROGRAM,
     classes,
@@ -38,7 +39,7 @@ def baselines(config: ConfigDict, dataset: Dataset, folds: Sequence[Fold]) -> pd
     position = positions(index)
     recording = index["recording"].to_numpy()
     features = baselines_sleep.band_powers(epochs_uv(dataset), SPECTROGRAM.sfreq)
-    frames = []
+    tables = []
     for fold in folds:
         train, test = fold.train, fold.test
         rows = {
@@ -53,11 +54,8 @@ def baselines(config: ConfigDict, dataset: Dataset, folds: Sequence[Fold]) -> pd
             )
         if dataset.card["simulated"]:
             rows["ceiling"] = np.eye(len(names))[_true_stages(config, index.iloc[test])]
-        for name, probabilities in rows.items():
-            frame = index[["example", "subject", "session", "recording", "onset_s", "start", "stop"]].iloc[test]
-            frame = frame.assign(model=name, fold=fold.name, split="test", target=targets[test])
-            frames.append(frame.assign(**{f"p_{c}": probabilities[:, k] for k, c in enumerate(names)}))
-    return pd.concat(frames, ignore_index=True)
+        tables += baseline_tables(index, fold, targets, names, rows)
+    return pd.concat(tables, ignore_index=True)
 
 
 def _true_stages(config: ConfigDict, index: pd.DataFrame) -> np.ndarray:

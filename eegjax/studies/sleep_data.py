@@ -21,6 +21,7 @@ from eegjax.errors import UserError, note
 from eegjax.files import hash_file, hash_of, locked
 from eegjax.signal import image as images
 from eegjax.signal.multitaper import Multitaper, multitaper_spectrogram
+from eegjax.studies import roots
 
 EPOCH_S = sleep_edf.EPOCH_S
 SPECTROGRAM = Multitaper()
@@ -29,6 +30,10 @@ AASM_STAGES = ("W", "N1", "N2", "N3", "R")
 SEQUENTIAL = ("vgg16_conv_lstm",)  # networks that read several consecutive epochs
 ON_SIGNAL = ("lstm",)  # networks that read the EEG instead of its image
 NIGHTS = (1, 2)
+HOW_TO_GET = (
+    "Sleep-EDF files (python launch/prepare.py --dataset=sleep_edf --root=FOLDER --download fetches them from "
+    "https://physionet.org/content/sleep-edfx) or any *-PSG.edf with *-Hypnogram.edf"
+)
 DAY_S, LATE_S = 86400, 6 * 3600  # a recording that begins up to so long after lights off lacks what was before
 
 
@@ -40,30 +45,15 @@ def prepare(config: ConfigDict) -> Dataset:
     """
     root = Path(config.run.root) / "datasets"
     with locked(root / ".lock"):  # a second run waits instead of preparing the same again
-        folder = _simulated(config, root) if config.protocol == "demo" else _real(config)
+        folder = _simulated(config, root) if config.protocol == "demo" else roots.needed(config, HOW_TO_GET)
         pairs = sleep_edf.find_pairs(folder)
         keys = [[pair.recording, hash_file(pair.psg), hash_file(pair.hypnogram)] for pair in pairs]
         card = _card(config)
         return datasets.prepare(root, "sleep", pairs, keys, lambda p: _part(config, p), card, config.run.workers)
 
 
-def _real(config: ConfigDict) -> str:
-    if not config.data.root:
-        raise UserError(
-            "config.data.root is not set: this protocol needs recordings; give --config.data.root=FOLDER with "
-            "Sleep-EDF files (python launch/prepare.py --dataset=sleep_edf --root=FOLDER --download fetches them from "
-            "https://physionet.org/content/sleep-edfx) or any *-PSG.edf with *-Hypnogram.edf, or run the demo, which "
-            "needs none: --config=configs/sleep.py"
-        )
-    return config.data.root
-
-
 def _simulated(config: ConfigDict, root: Path) -> Path:
-    if config.data.root:
-        raise UserError(
-            f"config.data.root is {config.data.root}, but the demo simulates its data; for real recordings name a "
-            "protocol: --config=configs/sleep.py:standard"
-        )
+    roots.refuse(config)
     from tqdm import tqdm
 
     settings = config.data.simulation.to_dict()

@@ -25,9 +25,8 @@ from eegjax.data.dataset import Dataset
 from eegjax.data.feed import Batch, gather
 from eegjax.explain.activations import HIDDEN_STATE, activation_maps, vgg16_layers
 from eegjax.explain.sensitivity import accumulate, class_means, gradients
-from eegjax.files import write_aside
 from eegjax.models.vgg import VGG16Features
-from eegjax.studies import trained
+from eegjax.studies import explanations, trained
 from eegjax.studies.sleep_data import ON_SIGNAL, SEQUENTIAL, classes, epochs_uv, labels, positions, source
 from eegjax.studies.sleep_network import images_of, inputs, loss, model
 from eegjax.studies.study import Study
@@ -39,20 +38,11 @@ N_WRONG, APART = 4, 10  # totally wrong epochs shown, and how many epochs lie be
 
 def explain(config: ConfigDict, dataset: Dataset, folder: Path, study: Study) -> None:
     """Explain every network of a finished run."""
-    predictions = pd.read_parquet(folder / "predictions.parquet")
-    made = {}
-    for name in dict.fromkeys((config.model.name, *config.model.beside)):
-        one = config.copy_and_resolve_references()
-        one.model.name = name
-        member = predictions[(predictions["model"] == name) & (predictions["member"] == 0)]
-        made[name] = _explained(one, dataset, folder, study, member[member["split"] == "test"])
-    write_aside(folder / "explanations", lambda aside: _save(aside, made))
 
+    def explained(one: ConfigDict, tested: pd.DataFrame) -> explanations.Files:
+        return {one.model.name: _explained(one, dataset, folder, study, tested)}
 
-def _save(folder: Path, made: dict[str, dict[str, np.ndarray]]) -> None:
-    folder.mkdir()
-    for name, arrays in made.items():
-        np.savez(folder / f"{name}.npz", **arrays)  # type: ignore[arg-type]
+    explanations.write(config, folder, explained)
 
 
 def _explained(

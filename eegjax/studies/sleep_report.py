@@ -15,6 +15,7 @@ from eegjax.evaluate.comparison import Answers, compare
 from eegjax.files import read_json
 from eegjax.report.tables import format_interval, write_table
 from eegjax.studies import sleep_paper
+from eegjax.studies.predictions import class_names
 
 BLOCK_EPOCHS = 20  # ten minutes: longer than most stages last
 FEW = 10  # epochs below which a class's numbers say nothing
@@ -48,11 +49,6 @@ def title_of(model: str) -> str:
         if model.endswith(suffix):
             return TITLES[model.removesuffix(suffix)] + words
     return TITLES[model]
-
-
-def class_names(frame: pd.DataFrame) -> tuple[str, ...]:
-    """The classes that a prediction table has columns for."""
-    return tuple(column.removeprefix("p_") for column in frame.columns if column.startswith("p_"))
 
 
 def by_model(predictions: pd.DataFrame, baselines: pd.DataFrame) -> dict[str, pd.DataFrame]:

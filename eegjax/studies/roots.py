@@ -1,0 +1,36 @@
+"""The folder of recordings, `config.data.root`: the demo has none, other protocols need one."""
+
+from ml_collections import ConfigDict
+
+from eegjax.errors import UserError
+
+
+def needed(config: ConfigDict, recordings: str) -> str:
+    """The root.
+
+    Args:
+        config: of the run.
+        recordings: what it has to hold, and where that is had.
+
+    Raises:
+        UserError: it isn't set.
+    """
+    if not config.data.root:
+        raise UserError(
+            "config.data.root is not set: this protocol needs recordings; give --config.data.root=FOLDER with "
+            f"{recordings}, or run the demo, which needs none: --config=configs/{config.study}.py"
+        )
+    return config.data.root
+
+
+def refuse(config: ConfigDict) -> None:
+    """Complain of a root given to the demo.
+
+    Raises:
+        UserError: it is set.
+    """
+    if config.data.root:
+        raise UserError(
+            f"config.data.root is {config.data.root}, but the demo simulates its data; for real recordings name a "
+            f"protocol: --config=configs/{config.study}.py:standard"
+        )
