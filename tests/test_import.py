@@ -166,7 +166,7 @@ def test_every_study_has_a_configuration_and_is_a_study() -> None:
     for study_name in studies.NAMES:
         study = importlib.import_module(f"eegjax.studies.{study_name}").STUDY
         assert isinstance(study, Study)
-        optional = {"apply"} if study.apply is None else set()
+        optional = {name for name in ("apply", "columns") if getattr(study, name) is None}
         assert all(callable(function) for name, function in study._asdict().items() if name not in optional)
 
 

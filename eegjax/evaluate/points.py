@@ -13,10 +13,12 @@ from scipy.cluster.hierarchy import fcluster, ward
 from scipy.sparse import csr_array
 from scipy.sparse.csgraph import maximum_bipartite_matching
 from scipy.spatial import KDTree
+from scipy.spatial.distance import cdist
 
 from eegjax.evaluate.bootstrap import interval, subject_draws
 
 MATCHINGS = ("hungarian", "greedy", "greedy_distinct")
+MAX_DENSE = 10_000  # pairs
 MAX_CLUSTERED = 5000  # clustering keeps all distances: of 5000 points they take 100 MB and about a second
 
 
@@ -106,9 +108,14 @@ def match_counts(
     n, m = len(true), len(predicted)
     if not n or not m:
         return 0, m, n
-    near = KDTree(true).sparse_distance_matrix(KDTree(predicted), radius, output_type="ndarray")
-    order = np.lexsort((near["j"], near["i"]))
-    rows, columns = near["i"][order], near["j"][order]
+    if n * m <= MAX_DENSE:  # few points: all distances are sooner had than a tree
+        rows, columns = np.nonzero(cdist(true, predicted) <= radius)
+    else:
+        near = KDTree(true).sparse_distance_matrix(KDTree(predicted), radius, output_type="ndarray")
+        order = np.lexsort((near["j"], near["i"]))
+        rows, columns = near["i"][order], near["j"][order]
+    if len(rows) < 2:
+        return len(rows), m - len(rows), n - len(rows)
     if matching == "hungarian":
         # maximum cardinality is all that counts, so Hopcroft and Karp's sparse form of the assignment will do
         graph = csr_array((np.ones(len(rows), np.int8), (rows, columns)), shape=(n, m))
@@ -159,11 +166,15 @@ def f1_curve(
         raise ValueError("true holds no points: F1 needs one or more")
     values, found = np.zeros(len(radii)), predicted
     tree = _tree(predicted) if clustered else None
+    # where nothing merges, cutting the tree only changes the order, which only slips depend on
+    merging = -np.inf if tree is None or drop_last or matching != "hungarian" else tree[0, 2]
     for place, radius in enumerate(radii):
-        if clustered:
+        if clustered and (cumulative or radius > merging):
             found = (
                 cluster_centres(found, radius, drop_last) if cumulative else _cut(predicted, tree, radius, drop_last)
             )
+        else:
+            found = predicted
         if skip_empty and not len(found):
             return np.full(len(radii), np.nan)
         values[place] = f1_score(*match_counts(true, found, radius, matching))

@@ -49,8 +49,10 @@ def draw_calibration(path: str | Path, models: Mapping[str, Bins], title: str, s
     _save(figure, path, simulated)
 
 
-def draw_losses(path: str | Path, frame: "pd.DataFrame", title: str, simulated: bool = False) -> None:
-    """Draw loss and accuracy against the step, a column per model: every member thin, their mean over it.
+def draw_losses(
+    path: str | Path, frame: "pd.DataFrame", title: str, simulated: bool = False, log: bool = False
+) -> None:
+    """Draw loss and, if there is one, accuracy against the step, a column per model: members thin, their mean over it.
 
     Args:
         path: the PNG to write.
@@ -58,29 +60,36 @@ def draw_losses(path: str | Path, frame: "pd.DataFrame", title: str, simulated: 
             validation_loss and validation_accuracy where there is a validation part.
         title: above the figure.
         simulated: stamp the figure as made from simulated data.
+        log: losses on a logarithmic scale and not smoothed, for those that explode.
     """
     from matplotlib.figure import Figure
 
-    names = list(frame["model"].unique())
-    figure = Figure(figsize=(1 + 4.4 * len(names), 5.9), layout="constrained")
+    names, metrics = list(frame["model"].unique()), [name for name in ("loss", "accuracy") if name in frame]
+    figure = Figure(figsize=(1 + 4.4 * len(names), 1.1 + 2.4 * len(metrics)), layout="constrained")
     figure.suptitle(title, fontsize=12)
-    axes = figure.subplots(2, len(names), squeeze=False, sharex="col", sharey="row")
+    axes = figure.subplots(len(metrics), len(names), squeeze=False, sharex="col", sharey="row")
     for column, name in zip(axes.T, names, strict=True):
         rows = frame[frame["model"] == name]
-        for axis, metric in zip(column, ("loss", "accuracy"), strict=True):
-            _draw_metric(axis, rows, metric, "training", BLUE)
+        for axis, metric in zip(column, metrics, strict=True):
+            _draw_metric(axis, rows, metric, "training", BLUE, smoothed=not log)
             _draw_metric(axis, rows, f"validation_{metric}", "validation", VERMILION)
         column[0].set_title(name, fontsize=11, fontweight="bold")
-        column[1].set_xlabel("step")
+        column[-1].set_xlabel("step")
         column[0].legend(frameon=False, fontsize=9)
-    axes[0, 0].set(ylabel="loss", ylim=(0, None))
-    axes[1, 0].set(ylabel="accuracy", ylim=(0, 1))
+    if log:
+        axes[0, 0].set(ylabel="loss", yscale="log")
+    else:
+        axes[0, 0].set(ylabel="loss", ylim=(0, None))
+    if "accuracy" in metrics:
+        axes[1, 0].set(ylabel="accuracy", ylim=(0, 1))
     _tidy(*axes.ravel())
     _save(figure, path, simulated)
 
 
-def _draw_metric(axis: "Axes", rows: "pd.DataFrame", metric: str, label: str, colour: str) -> None:
-    """One line per member, and their mean: of training over a few steps too, since each value is of one batch."""
+def _draw_metric(
+    axis: "Axes", rows: "pd.DataFrame", metric: str, label: str, colour: str, smoothed: bool = False
+) -> None:
+    """One line per member, and their mean: if smoothed over a few steps too, since in training each is of one batch."""
     if metric not in rows or rows[metric].isna().all():
         return
     members = rows.dropna(subset=metric).pivot_table(metric, "step", ["fold", "seed"])
@@ -88,7 +97,7 @@ def _draw_metric(axis: "Axes", rows: "pd.DataFrame", metric: str, label: str, co
     if training or members.shape[1] > 1:
         axis.plot(members.index, members, color=colour, linewidth=0.6, alpha=0.3)
     mean = members.mean(axis=1)
-    if training:
+    if smoothed:
         mean = mean.rolling(max(1, len(mean) // SMOOTHED), center=True, min_periods=1).mean()
     axis.plot(mean.index, mean, color=colour, linewidth=1.6, marker=None if training else "o", ms=4, label=label)
 

@@ -1,6 +1,7 @@
 """The studies, by the name in their configuration."""
 
 import importlib
+from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,11 +14,13 @@ if TYPE_CHECKING:
 
 NAMES = ("sleep", "motor_imagery", "inverse")
 DAY_S = 86400
-DATASETS = {  # that can be fetched -> the study they are for
+DATASETS = {  # that can be fetched, or made beforehand -> the study they are for
     "sleep_edf": "sleep",
     "bci_iv_2a": "motor_imagery",
     "eegmmidb": "motor_imagery",
+    "inverse": "inverse",
 }
+SIMULATED = ("inverse",)  # of these: made, not fetched
 
 
 def launch(config: ConfigDict, workdir: str | None = None, distributed: str | None = None) -> Path:
@@ -101,6 +104,17 @@ def of_dataset(name: str) -> str:
     if name not in DATASETS:
         raise UserError(f"--dataset is '{name}'; there are {', '.join(DATASETS)}.{did_you_mean(name, DATASETS)}")
     return DATASETS[name]
+
+
+def check_counts(name: str, counts: Collection[str]) -> None:
+    """Complain of flags that count what is simulated, given with a dataset that isn't.
+
+    Raises:
+        UserError: so.
+    """
+    if counts and name not in SIMULATED:
+        flag = next(iter(counts))
+        raise UserError(f"--{flag} is for --dataset={' or '.join(SIMULATED)}, this is {name}; leave it out")
 
 
 def prepare(config: ConfigDict, dataset: str, download: bool) -> str:

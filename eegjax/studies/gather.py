@@ -16,7 +16,13 @@ from eegjax.report.page import write_page
 from eegjax.report.tables import format_interval, write_table
 from eegjax.studies.study import Study
 
-HEADLINES = {"accuracy": "accuracy", "kappa": "Cohen's kappa", "macro_f1": "macro F1", "f1": "F1", "area": "area under F1"}
+HEADLINES = {
+    "accuracy": "accuracy",
+    "kappa": "Cohen's kappa",
+    "macro_f1": "macro F1",
+    "f1": "F1",
+    "area": "area under F1",
+}
 
 
 def tables(config: ConfigDict, root: str | None, study: Study, launch: Callable[[ConfigDict], Path]) -> Path:

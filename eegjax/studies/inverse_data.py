@@ -15,18 +15,20 @@ import numpy as np
 import pandas as pd
 from ml_collections import ConfigDict
 
+from eegjax.baselines.inverse import METHODS
 from eegjax.data import dataset as datasets
 from eegjax.data.dataset import Dataset, Part
 from eegjax.data.feed import Source
 from eegjax.data.head_anatomy import head_files
 from eegjax.data.splits import Fold
 from eegjax.errors import UserError, did_you_mean, note
-from eegjax.files import hash_file, hash_of, locked
+from eegjax.files import hash_file, locked
 from eegjax.signal.minimum_norm import make_operator
 from eegjax.signal.sources import Patches, Sample, Zones, simulate
 from eegjax.signal.voxels import coarseness, grid_mask, pairs_in_one_voxel
 from eegjax.studies import inverse_heads as heads
 from eegjax.studies.inverse_heads import Recorded
+from eegjax.studies.inverse_numbers import headline
 
 VERSION = 1  # raised where the same settings would make another dataset
 CHUNK = 100  # samples that are simulated at once
@@ -46,7 +48,9 @@ def settings(config: ConfigDict) -> Patches | Zones:
     if data.sources == "zones":
         return Zones(**{name: _ends(value) for name, value in data.zones.to_dict().items()})
     words = ("patches", "zones")
-    raise UserError(f"config.data.sources is '{data.sources}'; there are {', '.join(words)}.{did_you_mean(data.sources, words)}")
+    raise UserError(
+        f"config.data.sources is '{data.sources}'; there are {', '.join(words)}.{did_you_mean(data.sources, words)}"
+    )
 
 
 def _ends(value: Any) -> Any:
@@ -66,7 +70,13 @@ def prepare(config: ConfigDict) -> Dataset:
         keys = [_key(config, one, place) for place, one in enumerate(recordings)]
         make = partial(_part, config, max(one.real.n_sources for one in recordings))
         dataset = datasets.prepare(
-            root, "inverse", list(enumerate(recordings)), keys, lambda item: make(*item), _card(config), config.run.workers
+            root,
+            "inverse",
+            list(enumerate(recordings)),
+            keys,
+            lambda item: make(*item),
+            _card(config),
+            config.run.workers,
         )
     for row in dataset.card["recordings"]:
         if row["coarse"]:
@@ -75,16 +85,27 @@ def prepare(config: ConfigDict) -> Dataset:
 
 
 def _check(config: ConfigDict) -> None:
-    data, lengths = config.data, {len(value) for name, value in config.data.left_out.items() if isinstance(value, tuple)}
-    for field, words in (("splits.kind", ("random", "head")), ("data.target", ("centres", "sources"))):
-        room, name = field.split(".")
-        if config[room][name] not in words:
-            raise UserError(f"config.{field} is '{config[room][name]}'; there are {', '.join(words)}")
+    kind, kinds = config.splits.kind, ("random", "head")
+    if kind not in kinds:
+        raise UserError(f"config.splits.kind is '{kind}'; there are {', '.join(kinds)}.{did_you_mean(kind, kinds)}")
+    data, lengths = (
+        config.data,
+        {len(value) for name, value in config.data.left_out.items() if isinstance(value, tuple)},
+    )
     if len(lengths) != 1:
-        raise UserError("config.data.left_out: its lists are of different lengths, expected one entry for each way; correct them")
+        raise UserError(
+            "config.data.left_out: its lists are of different lengths, expected one entry for each way; correct them"
+        )
     if data.n_times > 1 and data.sources == "zones":
-        raise UserError("config.data.n_times is more than 1, but zones have no time courses; set it to 1, or sources=patches")
+        raise UserError(
+            "config.data.n_times is more than 1, but zones have no time courses; set it to 1, or sources=patches"
+        )
+    for name in config.test.classical:
+        if name not in METHODS:
+            known = f"{', '.join(METHODS)}.{did_you_mean(name, METHODS)}"
+            raise UserError(f"config.test.classical holds '{name}'; there are {known}")
     settings(config)
+    headline(config)
 
 
 def _key(config: ConfigDict, one: Recorded, place: int) -> list[Any]:

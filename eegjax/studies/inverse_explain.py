@@ -1,6 +1,5 @@
 """What the inverse study's figures need beside its points, and its volumes in a form that MNE-Python reads."""
 
-from functools import partial
 from pathlib import Path
 
 import jax
@@ -43,7 +42,9 @@ def explain(config: ConfigDict, dataset: Dataset, folder: Path) -> None:
         for number in np.unique(scene.number[rows]):
             own = np.flatnonzero(scene.number[rows] == number)[:N_ESTIMATES]
             target = folder / "mne" / f"{name}-head_{number}"
-            write_volume_estimate(target, np.asarray(of_rows[own], np.float32), scene.grids[number], scene.masks[number])
+            write_volume_estimate(
+                target, np.asarray(of_rows[own], np.float32), scene.grids[number], scene.masks[number]
+            )
 
 
 def _volumes(folder: Path, samples: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
@@ -61,7 +62,7 @@ def _examples(
     chosen = some.iloc[np.unique(np.linspace(0, len(some) - 1, min(N_EXAMPLES, len(some))).round().astype(int))]
     rows = chosen["example"].to_numpy()
     batch = gather(np, source(config, scene.dataset), rows, rows >= 0)
-    made = jax.jit(partial(inputs(config), key=None, train=False))({}, batch)
+    made = jax.jit(lambda batch: inputs(config)({}, batch, None, False))(batch)
     grids = [scene.grids[number] for number in scene.number[rows]]
     found = {
         "example": rows,

@@ -72,7 +72,8 @@ def _left_out(config: ConfigDict, names: list[str]) -> str:
     tested = config.splits.left_out or names[0]
     if tested not in names:
         raise UserError(
-            f"config.splits.left_out is '{tested}'; there are the heads {', '.join(names)}.{did_you_mean(tested, names)}"
+            f"config.splits.left_out is '{tested}'; there are the heads {', '.join(names)}."
+            + did_you_mean(tested, names)
         )
     if len(names) < 3:
         raise UserError(

@@ -13,6 +13,7 @@ from eegjax.data.dataset import Dataset
 from eegjax.data.feed import Batch
 from eegjax.data.splits import Fold
 from eegjax.errors import UserError, did_you_mean
+from eegjax.models import unet_3d, vnet
 from eegjax.models.unet_3d import UNet3D
 from eegjax.models.vnet import VNet
 from eegjax.signal.minimum_norm import amplitudes
@@ -43,13 +44,18 @@ def snapshot(voltages: Any) -> Any:
 def inputs(config: ConfigDict) -> Callable[[Any, Batch, jax.Array | None, bool], Batch]:
     """Voltages -> [batch, n, n, n, 1] `inputs` in -1..1, the `target` [batch, n, n, n] in 0..1, and the `grid`.
 
-    Both volumes are divided by their sample's greatest magnitude. A silent sample's target is 0.
+    Inputs are the electrodes' voltages at their voxels, or the magnitude of the eLORETA estimate, each voxel's
+    greatest. Both volumes are divided by their sample's greatest magnitude. A silent sample's target is 0.
     """
     data, kind = config.data, config.inputs.kind
     if kind not in INPUTS:
         raise UserError(f"config.inputs.kind is '{kind}'; there are {', '.join(INPUTS)}.{did_you_mean(kind, INPUTS)}")
-    volumes = partial(scatter, n=data.n_voxels, side=data.dilation)
     state = settings(config)
+
+    def volumes(values: jax.Array, voxels: jax.Array, collisions: str, side: int = data.dilation) -> jax.Array:
+        """[batch, n_points] -> [batch, n, n, n]."""
+        put = partial(scatter, n=data.n_voxels, collisions=collisions, side=side)
+        return jax.vmap(put)(values, voxels)
 
     def draw(batch: Batch, key: jax.Array | None) -> tuple[jax.Array, jax.Array]:
         """New samples in training, else those of the seeds."""
@@ -69,19 +75,15 @@ def inputs(config: ConfigDict) -> Callable[[Any, Batch, jax.Array | None, bool],
         if data.n_times > 1:
             voltages = snapshot(voltages)
         if kind == "eloreta":
-            seen = jax.vmap(amplitudes)(one["kernel"], voltages)
-            volume = jax.vmap(partial(volumes, collisions="max"))(_scaled(seen), one["nominal_voxels"])
+            seen = _scaled(jax.vmap(amplitudes)(one["kernel"], voltages))
+            volume = volumes(seen, one["nominal_voxels"], "max", side=1)  # sources lie closer than voxels: no cubes
         else:
-            put = partial(volumes, collisions=data.collisions)
-            volume = jax.vmap(put)(_scaled(voltages), one["electrode_voxels"])
-        target = jax.vmap(partial(volumes, collisions=data.collisions))(_scaled(wanted), one["source_voxels"])
-        grid = {"grid": split_along_depth(one["grid"])} if "grid" in one else {}
-        return {
-            "mask": one["mask"],
-            "inputs": split_along_depth(volume[..., None]),
-            "target": split_along_depth(target),
-            **grid,
-        }
+            volume = volumes(_scaled(voltages), one["electrode_voxels"], data.collisions)
+        target = volumes(_scaled(wanted), one["source_voxels"], data.collisions)
+        made = {"inputs": volume[..., None], "target": target}
+        if "grid" in one:
+            made["grid"] = one["grid"]
+        return {"mask": one["mask"], **{name: split_along_depth(value) for name, value in made.items()}}
 
     return make
 
@@ -104,7 +106,8 @@ def model(config: ConfigDict, dataset: Dataset) -> nn.Module:
             raise UserError(f"config.{field} is '{word}'; there are {', '.join(words)}.{did_you_mean(word, words)}")
     if config.train.precision not in DTYPES:
         raise UserError(f"config.train.precision is '{config.train.precision}'; there are {', '.join(DTYPES)}")
-    own = {"width": settings.width, "depth": settings.depth, "remat": settings.remat}
+    deepest = len(unet_3d.CHANNELS if name == "u_net" else vnet.LEVELS)
+    own = {"width": settings.width, "depth": min(settings.depth, deepest), "remat": settings.remat}
     own["dtype"] = DTYPES[config.train.precision]
     n_outputs = 1 if config.train.loss in REGRESSION else 2
     network: nn.Module
@@ -120,7 +123,7 @@ def model(config: ConfigDict, dataset: Dataset) -> nn.Module:
 
 def loss(config: ConfigDict) -> Callable[[Any, Any, Batch], tuple[jax.Array, dict[str, jax.Array]]]:
     """The loss named in the configuration, over the voxels that can hold a source."""
-    name, weights = config.train.loss, tuple(config.train.class_weights)
+    name, weights, balance = config.train.loss, tuple(config.train.class_weights), config.train.class_balance
 
     def per_example(stats: Any, outputs: jax.Array, batch: Batch) -> tuple[jax.Array, dict[str, jax.Array]]:
         target, grid = batch["target"], batch.get("grid")
@@ -128,7 +131,7 @@ def loss(config: ConfigDict) -> Callable[[Any, Any, Batch], tuple[jax.Array, dic
             wanted = target * config.train.target_factor
             return (volume_losses.mse if name == "mse" else volume_losses.l1)(outputs, wanted, grid), {}
         if name == "cross_entropy":
-            of_class = jnp.asarray(weights) if weights else volume_losses.balanced_weights(target, grid)
+            of_class = jnp.asarray(weights) if weights else volume_losses.balanced_weights(target, grid) ** balance
             return volume_losses.weighted_cross_entropy(outputs, target, of_class, grid), {}
         return (volume_losses.soft_dice if name == "dice" else volume_losses.focal)(outputs, target, grid), {}
 

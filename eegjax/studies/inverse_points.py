@@ -24,14 +24,14 @@ from eegjax.evaluate.localisation import (
     spatial_dispersion_mm,
 )
 from eegjax.files import write_aside
-from eegjax.signal.voxels import Grid, cube_centres, grid_mask, scatter
+from eegjax.signal.voxels import Grid, cube_centres, grid_mask
 from eegjax.studies import inverse_heads as heads
 from eegjax.studies.inverse_data import drawn, truth
 
 INDEX = ["example", "subject", "session", "recording", "onset_s", "start", "stop"]
 NAMES = ["model", "member", "fold", "seed"]
 SHARES = (0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)  # candidate thresholds, of the greatest value
-NEIGHBOURHOODS = (1, 3)  # every voxel above the threshold, or local maxima alone
+CUBES = 0  # peak-finding by cubes, which undoes the dilation; 1: every voxel above the threshold; 3: local maxima
 
 
 class True_(NamedTuple):
@@ -102,14 +102,17 @@ def metric(config: ConfigDict) -> dict[str, Any]:
 def columns(
     config: ConfigDict, dataset: Dataset, frame: pd.DataFrame, values: np.ndarray, folder: Path
 ) -> pd.DataFrame:
-    """Write a network's volumes [n, d, h, w] beside the run, 0 where no source can be; the frame says which is which."""
+    """Write a network's volumes [n, d, h, w] beside the run, 0 where no source can be; the frame says which is which.
+
+    Not in half precision: in it probabilities near 1 are equal, and peaks among them can't be told from plateaus.
+    """
     masks, number = Scene(config, dataset).masks, heads.number_of_recording(dataset)[frame["example"]]
     kept = np.stack([np.where(masks[at], volume, 0) for at, volume in zip(number, values, strict=True)])
     path = volume_file(folder, frame)
     import jax
 
     if jax.process_index() == 0:
-        write_aside(path, partial(_save, kept.astype(np.float16)))
+        write_aside(path, partial(_save, kept.astype(np.float32)))
     return frame.drop(columns="target").assign(volume=np.arange(len(frame)))
 
 
@@ -119,7 +122,7 @@ def _save(array: np.ndarray, path: Path) -> None:
 
 
 def volume_file(folder: Path, frame: pd.DataFrame) -> Path:
-    """Where the volumes of one member's rows of one split are: [n, d, h, w] float16."""
+    """Where the volumes of one member's rows of one split are: [n, d, h, w] float32."""
     first = frame.iloc[0]
     return folder / "volumes" / f"{first['model']}-{first['member']:03d}-{first['split']}.npy"
 
@@ -149,7 +152,7 @@ def _spread(frame: pd.DataFrame, n: int) -> pd.DataFrame:
 def _volumes(part: pd.DataFrame, folder: Path) -> np.ndarray:
     """[n, d, h, w] float32 of a member's rows of one split."""
     kept = np.load(volume_file(folder, part), mmap_mode="r", allow_pickle=False)
-    return kept[part["volume"].to_numpy()].astype(np.float32)
+    return np.asarray(kept[part["volume"].to_numpy()])
 
 
 def _tuned(scene: Scene, tuning: pd.DataFrame, folder: Path) -> tuple[float, int]:
@@ -160,7 +163,8 @@ def _tuned(scene: Scene, tuning: pd.DataFrame, folder: Path) -> tuple[float, int
     true = [scene.chosen(truths[at].mm, truths[at].voxels) for at in some]
     candidates = np.array(SHARES) * volumes.max()  # probabilities, or what a regression reaches
     best: tuple[float, float, int] | None = None
-    for neighbourhood in NEIGHBOURHOODS if config.data.dilation == 1 and not config.test.slips else (1,):
+    plainest = CUBES if config.data.dilation > 1 else 1  # as published
+    for neighbourhood in (plainest,) if config.test.slips else (plainest, 3):
 
         def make_points(at: int, threshold: float, neighbourhood: int = neighbourhood) -> np.ndarray:
             find = partial(_peaks, config, threshold=threshold, neighbourhood=neighbourhood)
@@ -177,7 +181,7 @@ def _tuned(scene: Scene, tuning: pd.DataFrame, folder: Path) -> tuple[float, int
 
 def _peaks(config: ConfigDict, volume: np.ndarray, threshold: float, neighbourhood: int) -> np.ndarray:
     """[m, 3] voxels that are taken for sources; of cubes their centres."""
-    if config.data.dilation > 1:
+    if neighbourhood == CUBES:
         return points.points_above(np.asarray(cube_centres(volume, config.data.dilation, threshold)), 0)
     return points.points_above(volume, threshold, neighbourhood)
 
@@ -229,7 +233,9 @@ def frame_of(
 
 
 def _rows_of(kind: str, mm: np.ndarray, voxels: np.ndarray, value: np.ndarray) -> pd.DataFrame:
-    places = {f"{axis}_mm": mm[:, at] for at, axis in enumerate("xyz")} | {a: voxels[:, at] for at, a in enumerate("xyz")}
+    places = {f"{axis}_mm": mm[:, at] for at, axis in enumerate("xyz")} | {
+        a: voxels[:, at] for at, a in enumerate("xyz")
+    }
     return pd.DataFrame({"kind": kind, **places, "value": value})
 
 

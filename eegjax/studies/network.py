@@ -22,7 +22,7 @@ from eegjax.data.splits import Fold
 from eegjax.studies import trained
 from eegjax.studies.frozen import kept_features
 from eegjax.studies.study import Study
-from eegjax.train import loop, members, state
+from eegjax.train import loop, members, memory, state
 from eegjax.train.checkpoint import Checkpoints
 from eegjax.train.log import MetricLog
 from eegjax.train.optimizer import LBFGS, make_optimizer
@@ -113,18 +113,21 @@ class Network:
             program = self.programs[places]
             checkpoints = Checkpoints(folder, self.config.run.checkpoint_every_s)
             begun_s = time.monotonic()
-            final, n_steps = loop.train(
-                initial,
-                plan,
-                program.feed,
-                program.train,
-                self._validation(program, padded) if self.validating else None,
-                checkpoints=checkpoints,
-                log=log,
-                log_every_steps=self.config.run.log_every_steps,
-                max_bad_steps=self.config.train.max_bad_steps,
-                describe=lambda rows: describe(self.dataset.index, rows),
-            )
+            with memory.explained(self._smaller(places)):
+                final, n_steps = loop.train(
+                    initial,
+                    plan,
+                    program.feed,
+                    program.train,
+                    self._validation(program, padded) if self.validating else None,
+                    checkpoints=checkpoints,
+                    log=log,
+                    log_every_steps=self.config.run.log_every_steps,
+                    max_bad_steps=self.config.train.max_bad_steps,
+                    describe=lambda rows: describe(self.dataset.index, rows),
+                    max_loss=self.config.train.get("max_loss", 0.0),
+                    steps_taken=loop.steps_taken(self.config.train),
+                )
             self.timing.seconds_training += time.monotonic() - begun_s
             self.timing.examples += n_steps * plan.examples_per_step
             checkpoints.close()
@@ -279,10 +282,13 @@ class Network:
             members.spread(train, places, self.mesh), donate_argnums=donated, out_shardings=(sharding, everywhere)
         )
         predicted = jax.jit(members.spread(predict, places, self.mesh), out_shardings=everywhere)
+        with memory.explained(self._smaller(places)):
+            compiled = trained.lower(feed.resident, initial, batch).compile()
+        memory.check(compiled, self._smaller(places))
         program = Program(
             places,
             feed,
-            trained.lower(feed.resident, initial, batch).compile(),
+            compiled,
             predicted.lower(feed.resident, initial.final_weights, initial.stats, batch).compile(),
             jax.jit(
                 jax.vmap(lambda one, value: state.validated(one, value, self.config.train.patience_epochs)),
@@ -291,6 +297,9 @@ class Network:
         )
         self.timing.seconds_compile += time.monotonic() - begun_s
         return program
+
+    def _smaller(self, places: int) -> str:
+        return memory.smaller(self.config, self.mesh, self.batch_size, places)
 
     def _batches(
         self, program: Program, padded: Sequence[int], units: Sequence[np.ndarray]

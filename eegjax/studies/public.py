@@ -9,6 +9,7 @@ from ml_collections import ConfigDict
 from eegjax.data.bci_iv_2a_files import fetch_bci_iv_2a
 from eegjax.data.eegmmidb_files import fetch_eegmmidb
 from eegjax.data.sleep_edf_files import fetch_sleep_edf
+from eegjax.errors import UserError
 from eegjax.studies.study import Study
 
 FETCH: dict[str, Callable[[Path, int], list[Path]]] = {
@@ -33,10 +34,14 @@ def prepare(config: ConfigDict, study: Study, name: str, download: bool) -> str:
     Raises:
         UserError: anything that goes wrong on the way; what was done stays.
     """
+    if download and name not in FETCH:
+        raise UserError(f"--download: {name} is simulated, there is nothing to fetch; leave it out")
     if download:
         FETCH[name](Path(config.data.root), config.run.workers)
     dataset = study.prepare(config)
     fields = {"data.root": config.data.root, "run.root": config.run.root}
+    if name not in FETCH:
+        fields |= {"data.n_samples": config.data.n_samples, "data.n_heads": config.data.n_heads}
     if not config.model.get("weights", "none"):
         fields["model.weights"] = "FILE"
     overrides = [f"--config.{field}={value}" for field, value in fields.items()]

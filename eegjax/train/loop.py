@@ -1,17 +1,22 @@
 """The one training loop, for all studies: it feeds, steps, logs, validates, saves, and can stop at any moment."""
 
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
+from ml_collections import ConfigDict
 
 from eegjax.data.feed import Batch, Feed, Sampler, batch_indices, prefetch
 from eegjax.errors import UserError
 from eegjax.train.checkpoint import Checkpoints
 from eegjax.train.log import MetricLog, Progress, averages
+from eegjax.train.optimizer import LBFGS
 from eegjax.train.preemption import Preempted, watch
 from eegjax.train.state import TrainState
+
+N_REMEMBERED = 10  # log lines, which tell from where a loss rose
 
 
 class Plan(NamedTuple):
@@ -61,6 +66,8 @@ def train(
     log_every_steps: int,
     max_bad_steps: int,
     describe: Callable[[np.ndarray], str],
+    max_loss: float = 0.0,
+    steps_taken: str = "Try a lower config.train.learning_rate",
 ) -> tuple[TrainState, int]:
     """Train from the newest checkpoint, or from `state`, to the end.
 
@@ -75,12 +82,15 @@ def train(
         log_every_steps: how often a line is written (and at the end of an epoch).
         max_bad_steps: skipped steps in a row after which the run stops.
         describe: rows -> where those examples come from, for the error.
+        max_loss: the run stops at a log line with a larger loss; 0: never.
+        steps_taken: how large steps can be and what makes them smaller, from `steps_taken`, for the error.
 
     Returns:
         The last state, saved, and the number of steps taken now.
 
     Raises:
-        UserError: too many non-finite steps in a row; the message names the batch.
+        UserError: too many non-finite steps in a row, or too large a loss; the message names the batch, from where
+            the loss rose, and what decides how large steps are.
         Preempted: SIGTERM came; the state is saved.
     """
     state = checkpoints.restore(state) or state
@@ -89,7 +99,8 @@ def train(
         log.cut_back(member, first)
     if first == plan.total_steps or bool(_all_stopped(state)):
         return state, 0
-    writer = _Writer(plan, log, log_every_steps, max_bad_steps, describe, first)
+    limits = _Limits(max_bad_steps, max_loss, steps_taken)
+    writer = _Writer(plan, log, log_every_steps, limits, describe, first)
     batches = prefetch(_batches(plan, feed, first))
     with watch() as preemption:
         try:
@@ -117,6 +128,16 @@ def train(
     return state, _step_of(state) - first
 
 
+def steps_taken(train: ConfigDict) -> str:
+    """How large a training's steps can be, as a sentence with what makes them smaller."""
+    if train.optimizer == LBFGS:
+        return "Steps are as long as the line search of 'lbfgs' makes them: try another config.train.optimizer"
+    rate, norm = f"config.train.learning_rate is {train.learning_rate:g}", f"config.train.clip_norm {train.clip_norm:g}"
+    if train.clip_norm:
+        return f"Gradients were clipped ({norm}), {rate}: lower one of them"
+    return f"Gradients were not clipped ({norm}), {rate}: clip with --config.train.clip_norm=1, or lower the rate"
+
+
 def _step_of(state: TrainState) -> int:
     return int(np.asarray(state.step.addressable_data(0)).ravel()[0])  # one device's copy, so off the mesh
 
@@ -131,16 +152,55 @@ def _all_stopped(state: TrainState) -> jax.Array:
     return state.stopped.all()
 
 
+class _Limits(NamedTuple):
+    """What ends a run early, and how its steps are taken."""
+
+    max_bad_steps: int
+    max_loss: float
+    steps_taken: str
+
+    def exceeded(self, value: dict[str, float]) -> str:
+        """What is wrong with a log line, or nothing."""
+        if value["bad_in_row"] >= self.max_bad_steps:
+            bad = f"loss or gradient was not finite {int(value['bad_in_row'])} steps in a row"
+            return f"{bad} (config.train.max_bad_steps is {self.max_bad_steps})"
+        if 0 < self.max_loss < value["loss"] < np.inf:  # a loss of inf is a bad step, which was skipped
+            return f"the loss is {value['loss']:.3g} (config.train.max_loss is {self.max_loss:g})"
+        return ""
+
+
+class _Line(NamedTuple):
+    """What is remembered of a log line."""
+
+    step: int
+    loss: float
+    gradient_norm: float
+
+    def __str__(self) -> str:
+        return f"{self.loss:.3g} at step {self.step} (gradient norm {self.gradient_norm:.3g})"
+
+
+def _course(lines: Sequence[_Line]) -> str:
+    """How the loss went in the last log lines with a finite loss and gradient, as a sentence."""
+    if not lines:
+        return "No loss before it was finite since training began here"
+    lowest = min(reversed(lines), key=lambda line: line.loss)
+    if lowest.loss < lines[-1].loss:
+        return f"The loss rose from {lowest} to {lines[-1]}"
+    return f"The last finite loss was {lines[-1]}"
+
+
 class _Writer:
     """Writes a step's metrics one log line later, when the device has long finished it: the loop never waits."""
 
     def __init__(
-        self, plan: Plan, log: MetricLog, every: int, max_bad: int, describe: Callable[[np.ndarray], str], first: int
+        self, plan: Plan, log: MetricLog, every: int, limits: _Limits, describe: Callable[[np.ndarray], str], first: int
     ) -> None:
-        self._plan, self._log, self._every, self._max_bad, self._describe = plan, log, every, max_bad, describe
+        self._plan, self._log, self._every, self._limits, self._describe = plan, log, every, limits, describe
         label = " ".join(str(plan.members[0][name]) for name in ("model", "fold") if name in plan.members[0])
         self._progress = Progress(label, plan.total_steps, first, jax.process_index() == 0)
         self._waiting: tuple[int, Any] | None = None
+        self._lines: list[deque[_Line]] = [deque(maxlen=N_REMEMBERED) for _ in plan.members]
 
     def add(self, step: int, metrics: Any) -> None:
         self._progress.step()
@@ -160,15 +220,17 @@ class _Writer:
         self._progress.show(float(np.mean(losses)) if losses else np.nan, rate)
         for place, (member, value) in enumerate(zip(self._plan.members, values, strict=True)):
             self._log.write(member, step + 1, step // self._plan.steps_per_epoch, {**value, "examples_per_s": rate})
-            if value["bad_in_row"] >= self._max_bad:
-                self._stop(step, place, int(value["bad_in_row"]))
+            line = _Line(step + 1, value["loss"], value["gradient_norm"])
+            if np.isfinite(line[1:]).all():
+                self._lines[place].append(line)
+            if wrong := self._limits.exceeded(value):
+                self._stop(wrong, step, place)
 
-    def _stop(self, step: int, place: int, bad_in_row: int) -> None:
+    def _stop(self, wrong: str, step: int, place: int) -> None:
         rows, mask = self._plan.rows(step)
         raise UserError(
-            f"loss or gradient was not finite {bad_in_row} steps in a row (config.train.max_bad_steps is "
-            f"{self._max_bad}); the batch of step {step + 1} holds {self._describe(rows[place][mask[place]])}: look at "
-            "these recordings, or lower config.train.learning_rate"
+            f"{wrong}; the batch of step {step + 1} holds {self._describe(rows[place][mask[place]])}: look at these "
+            f"recordings. {_course(self._lines[place])}. {self._limits.steps_taken}"
         )
 
     def validated(self, step: int, values: Any) -> None:

@@ -68,6 +68,33 @@ def everywhere(mesh: Mesh) -> NamedSharding:
     return NamedSharding(mesh, PartitionSpec())
 
 
+def split_along_depth(x: jax.Array) -> jax.Array:
+    """Volumes, split along depth over the mesh's axis `space` (a constraint inside a compiled step).
+
+    What is computed from them stays split as far as it can; convolutions exchange the slabs that they reach over.
+
+    Args:
+        x: [batch, depth, ...] of any dtype.
+
+    Returns:
+        The same; as it came without a mesh, where `space` has one device, and inside a program of several members, in
+        which a device has its members whole.
+
+    Raises:
+        UserError: the depth isn't a multiple of the devices along `space`.
+    """
+    mesh = jax.sharding.get_abstract_mesh()
+    n_parts = mesh.shape["space"] if "space" in mesh.auto_axes else 1
+    if n_parts == 1:
+        return x
+    if x.shape[1] % n_parts:
+        raise UserError(
+            f"config.run.space is {n_parts}, which doesn't divide the {x.shape[1]} voxels of a volume's depth: give a "
+            f"divisor of both it and the {jax.device_count()} devices"
+        )
+    return jax.lax.with_sharding_constraint(x, PartitionSpec("data", "space"))
+
+
 def spread(function: Callable[..., Any], n_members: int, mesh: Mesh) -> Callable[..., Any]:
     """Lift a function of one member to members stacked along the first axis of every leaf.
 

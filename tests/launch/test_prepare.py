@@ -33,6 +33,9 @@ def main(script: Path):
         (["--dataset=sleep_edf", "--root=nights", "--protocol=demo"], ("nights", "the demo simulates its data")),
         (["--dataset=sleep_edf", "--root=nights"], ("nights: is no folder", "--download")),
         (["--dataset=sleep_edf", "--root=nights", "--downlod"], ("--downlod", "Did you mean 'download'?")),
+        (["--dataset=sleep_edf", "--root=nights", "--samples=5"], ("--samples", "--dataset=inverse", "sleep_edf")),
+        (["--dataset=inverse", "--samples=few"], ("--samples is 'few'", "whole number")),
+        (["--dataset=inverse", "--download"], ("--download", "inverse is simulated", "leave it out")),
         (["--dataset=sleep_edf", "--root=nights", "more"], ("stray argument 'more'",)),
     ],
 )
@@ -57,6 +60,10 @@ def test_its_flags_reach_the_study(main, monkeypatch, capsys, tmp_path: Path) ->
     assert capsys.readouterr().out == "done\ndone\n"
     (first, *plain), (second, *full) = seen
     assert (plain, full) == (["sleep_edf", False], ["sleep_edf", True])
+    main(["prepare.py", "--dataset=inverse", "--samples=40", "--heads=3", "--workers=5"])
+    (third, *made) = seen[2]
+    assert made == ["inverse", False]
+    assert (third.protocol, third.data.n_samples, third.data.n_heads, third.data.root) == ("paper", 40, 3, "")
     assert (first.protocol, first.data.root, first.run.root, first.run.workers) == ("standard", "my nights", "runs", 2)
     assert (second.protocol, second.data.root, second.run.root, second.run.workers) == ("paper", "n", "r", 5)
 

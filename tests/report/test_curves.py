@@ -112,3 +112,14 @@ def test_simulated_figures_are_stamped(tmp_path, saved):
         draw_losses(tmp_path / "l.png", rows("CNN", 0, 3, 0.0, False), "Training", simulated)
     assert ["SIMULATED DATA" in [text.get_text() for text in one.texts] for one in saved] == [True, True, False, False]
     assert [one.get_suptitle() for one in saved] == ["Calibration", "Training"] * 2
+
+
+def test_losses_that_explode_are_drawn_logarithmically_and_as_they_were(tmp_path, saved):
+    frame = rows("CNN", 0, 40, 0.0, True).drop(columns=["accuracy", "validation_accuracy"])
+    frame.loc[frame["step"] == 400, "loss"] = 1e12
+    draw_losses(tmp_path / "l.png", frame, "Training", log=True)
+    (axis,) = saved[0].axes  # no row of accuracies where there are none
+    assert (axis.get_yscale(), axis.get_ylabel(), axis.get_xlabel()) == ("log", "loss", "step")
+    assert axis.get_ylim()[1] > 1e12
+    (mean,) = (line for line in axis.lines if line.get_label() == "training")
+    assert (mean.get_ydata() > 10).sum() == 1  # smoothed, the one step would be a plateau

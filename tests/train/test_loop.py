@@ -2,20 +2,25 @@
 
 import os
 import signal
+from types import SimpleNamespace
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pandas as pd
 import pytest
 import tiny_study as tiny
 
-from eegjax.data.feed import batch_indices
+from eegjax.data.feed import Sampler, batch_indices
 from eegjax.data.splits import Fold
 from eegjax.errors import UserError
 from eegjax.studies.network import Network, Timing
+from eegjax.train import loop
 from eegjax.train.checkpoint import Checkpoints
+from eegjax.train.log import MetricLog
 from eegjax.train.loop import Plan
 from eegjax.train.preemption import Preempted
+from eegjax.train.state import TrainState
 
 FIRST = [0]  # the first member alone: 6 steps an epoch, the last with 2 examples of 8
 
@@ -150,6 +155,96 @@ def test_too_many_bad_steps_name_the_batch(network, whole, tmp_path):
     for recording, part in seen.groupby("recording"):
         assert f"{recording} at {', '.join(f'{onset:g}' for onset in sorted(part['onset_s']))} s" in message
     assert "\n" not in message
+
+
+def ended(folder, losses, norms, bad=None, **limits):
+    """The error of a loop with a log line per step, whose two members have given losses [step, member] and so on."""
+    losses, norms = np.array(losses, float), np.array(norms, float)
+    bad = np.zeros_like(losses) if bad is None else np.array(bad)
+    sampler = Sampler(np.arange(2 * len(losses)), np.zeros(2 * len(losses), int), 2)
+    plan = Plan([{"member": 0}, {"member": 1}], [sampler] * 2, [0, 1], len(losses), 1)
+    fields = dict.fromkeys(TrainState.__dataclass_fields__)
+    state = TrainState(**{**fields, "step": jnp.zeros(2, int), "stopped": jnp.zeros(2, bool)})
+
+    def step(resident, state, batch):
+        number = int(state.step[0])
+        values = {"loss": losses[number] * 4, "gradient_norm": norms[number] * 4, "bad_in_row": bad[number] * 4}
+        return state.replace(step=state.step + 1), {k: (v, np.full(2, 4)) for k, v in values.items()}
+
+    checkpoints = SimpleNamespace(restore=lambda state: None, due=lambda *_: False, save=lambda *_, **__: None)
+    with pytest.raises(UserError) as error:
+        loop.train(
+            state,
+            plan,
+            SimpleNamespace(resident=None, place=lambda rows, mask: None),
+            step,
+            None,
+            checkpoints=checkpoints,
+            log=MetricLog(folder, False, False),
+            log_every_steps=1,
+            describe=lambda rows: f"rows {len(rows)}",
+            **{"max_bad_steps": 3, "steps_taken": "How steps are taken", **limits},
+        )
+    return str(error.value)
+
+
+NAN = np.nan
+RISING = [0.5, 0.31, 0.4, 2e3, 3.1e12]
+NORMS = [2, 1.5, 1.6, 8e4, 9e13]
+
+
+def test_an_explosion_says_from_where_the_loss_rose(tmp_path):
+    """Of the member that it happened to; the other one's loss is flat."""
+    losses = [[1, loss] for loss in [*RISING, NAN, NAN, NAN]]
+    bad = [[0, n] for n in (0, 0, 0, 0, 0, 1, 2, 3)]
+    message = ended(tmp_path, losses, [[1, norm] for norm in [*NORMS, NAN, NAN, NAN]], bad)
+    assert message == (
+        "loss or gradient was not finite 3 steps in a row (config.train.max_bad_steps is 3); the batch of step 8 holds "
+        "rows 2: look at these recordings. The loss rose from 0.31 at step 2 (gradient norm 1.5) to 3.1e+12 at step 5 "
+        "(gradient norm 9e+13). How steps are taken"
+    )
+
+
+def test_a_finite_explosion_ends_the_run_where_it_is_asked_to(tmp_path):
+    losses, norms = [[1, loss] for loss in RISING], [[1, norm] for norm in NORMS]
+    message = ended(tmp_path, losses, norms, max_loss=1e3)
+    assert message.startswith("the loss is 2e+03 (config.train.max_loss is 1000); the batch of step 4 holds rows 2")
+    assert "rose from 0.31 at step 2 (gradient norm 1.5) to 2e+03 at step 4 (gradient norm 8e+04)" in message
+    assert "batch of step 5" in ended(tmp_path, losses, norms, max_loss=2e3)  # more, not as much
+    with pytest.raises(pytest.fail.Exception, match="DID NOT RAISE"):
+        ended(tmp_path, losses, norms)
+
+
+def test_a_bad_batch_out_of_nothing_is_no_rise(tmp_path):
+    """The last finite line: a gradient that is no number makes its loss none. A skipped step with inf is no loss."""
+    losses, norms = [[0.5], [0.3], [0.2], [np.inf], [NAN], [NAN]], [[2], [1], [NAN], [1], [1], [1]]
+    twice = [np.repeat(values, 2, 1) for values in (losses, norms, [[0], [0], [1], [2], [3], [4]])]
+    message = ended(tmp_path, *twice, max_loss=100.0, max_bad_steps=4)
+    assert "the batch of step 6" in message
+    assert "The last finite loss was 0.3 at step 2 (gradient norm 1)." in message
+    first = ended(tmp_path, *(values[3:] for values in twice))
+    assert "No loss before it was finite since training began here." in first
+
+
+def test_a_slow_rise_is_told_from_its_last_ten_lines(tmp_path):
+    losses = np.repeat(np.arange(1.0, 31)[:, None], 2, 1)
+    assert "rose from 16 at step 16 (gradient norm 16) to 25 at step 25" in ended(
+        tmp_path, losses, losses, max_loss=24.0
+    )
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        ({"clip_norm": 0.0}, ("not clipped (config.train.clip_norm 0)", "learning_rate is 0.03", "clip_norm=1,")),
+        ({"clip_norm": 2.5}, ("were clipped (config.train.clip_norm 2.5)", "learning_rate is 0.03", "lower one")),
+        ({"optimizer": "lbfgs"}, ("line search of 'lbfgs'", "another config.train.optimizer")),
+    ],
+    ids=str,
+)
+def test_how_steps_are_taken(settings, expected):
+    said = loop.steps_taken(tiny.get_config(**{f"train__{name}": value for name, value in settings.items()}).train)
+    assert all(part in said for part in expected), said
 
 
 def test_a_shorter_member_takes_as_many_steps_and_none_is_empty(network):

@@ -9,6 +9,7 @@ import pytest
 import tiny_study as tiny
 
 from eegjax import cli
+from eegjax.models import layers
 from eegjax.signal import image as images
 from eegjax.signal.multitaper import multitaper_spectrogram
 from eegjax.studies import sleep, sleep_data
@@ -73,6 +74,29 @@ def test_a_piece_of_padding_alone_leaves_no_trace():
     tiny.assert_close((state, metrics), expected, 1e-6)
     moved = jax.tree.map(lambda a, b: np.abs(a - b).max(), state.model_state, pieces.state.model_state)
     assert min(jax.tree.leaves(moved)) > 1e-3
+
+
+def test_a_step_in_pieces_keeps_the_values_of_one_piece():
+    """And not of all, worked through side by side: values are nearly all that this network takes."""
+
+    class Deep(nn.Module):
+        @nn.compact
+        def __call__(self, x, train, mask=None):
+            for index in range(3):
+                x = nn.tanh(layers.conv(8, (3,), name=str(index))(x))
+            return x.mean((1, 2))
+
+    def n_bytes(n_pieces):
+        tx, train = optax.sgd(0.1), tiny.get_config(train__accumulate_steps=n_pieces, train__ema_decay=0.0).train
+        batch = {"x": jnp.ones((16, 1024, 8)), "mask": jnp.ones(16, bool)}
+        model, settings = Deep(), {"averaging": False, "validating": False}
+        inputs = lambda stats, batch, key, train: {**batch, "inputs": batch["x"]}  # noqa: E731
+        step = make_train_step(model, inputs, lambda stats, outputs, batch: (outputs, {}), tx, train)
+        variables = jax.eval_shape(lambda: model.init(jax.random.PRNGKey(0), batch["x"], False))
+        state = jax.eval_shape(lambda v: states.create(v, {}, tx, jax.random.PRNGKey(0), **settings), variables)
+        return jax.jit(step).lower(state, batch).compile().memory_analysis().temp_size_in_bytes
+
+    assert n_bytes(4) < 0.5 * n_bytes(1)
 
 
 def test_steps_draw_their_own_random_numbers(member):
