@@ -102,5 +102,9 @@ def _finish(figure: "Figure", axis: "Axes", title: str) -> None:
     handles, names = axis.get_legend_handles_labels()
     order = sorted(range(len(names)), key=lambda number: names[number] in GUESSING)
     shown = [handles[number] for number in order], [names[number] for number in order]
-    figure.legend(*shown, loc="outside lower center", ncols=3, frameon=False, fontsize=9)
+    for n_columns in (3, 2, 1):  # as many as the figure is wide enough for
+        legend = figure.legend(*shown, loc="outside lower center", ncols=n_columns, frameon=False, fontsize=9)
+        if n_columns == 1 or legend.get_window_extent().width <= figure.bbox.width:
+            break
+        legend.remove()
     _tidy(axis)

@@ -105,3 +105,20 @@ def test_titles_are_kept_and_simulated_figures_stamped(tmp_path, saved, simulate
         assert ("SIMULATED DATA" in [text.get_text() for text in figure.texts]) == simulated
         with PIL.Image.open(tmp_path / f"{name}.png") as image:
             assert image.info["Description"] == title
+
+
+def test_a_legend_of_long_names_stays_within_the_figure(tmp_path, saved):
+    models = {
+        name: rows({"A1": 0.4, "A2": 0.6})
+        for name in (
+            "ShallowConvNet",
+            "CSP + LDA",
+            "tangent space, logistic regression",
+            "control: CSP + LDA on the EEG before the cue",
+        )
+    }
+    accuracy_by_subject(tmp_path / "a.png", models, "Subjects")
+    figure = saved[0]
+    box = figure.legends[0].get_window_extent()
+    assert len(figure.legends) == 1
+    assert figure.bbox.x0 <= box.x0 < box.x1 <= figure.bbox.x1
