@@ -157,11 +157,10 @@ def _as_published(config: ConfigDict) -> None:
 def _resize(config: ConfigDict, size: str) -> None:
     demo = config.protocol == "demo"
     if demo and size == "small":
-        config.data.update({"n_heads": 1, "dilation": 1})
+        config.data.update({"n_heads": 1, "n_samples": 4500, "dilation": 1})
         config.model.update({"width": 0.25, "depth": 2})
-        config.splits.update({"test_share": 0.06, "validation_share": 0.02})
+        config.splits.update({"test_share": 0.09, "validation_share": 0.02})
         config.train.n_epochs = 1
-        config.test.n_tuning = 60
     if size == "small" and not demo:
         config.data.update({"n_voxels": 16, "n_samples": 4000, "dilation": 1})
         config.model.update({"width": 0.25, "depth": 2})

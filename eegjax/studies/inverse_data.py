@@ -23,7 +23,7 @@ from eegjax.data.head_anatomy import head_files
 from eegjax.data.splits import Fold
 from eegjax.errors import UserError, did_you_mean, note
 from eegjax.files import hash_file, locked
-from eegjax.signal.minimum_norm import make_operator
+from eegjax.signal.minimum_norm import amplitudes, make_operator
 from eegjax.signal.sources import Patches, Sample, Zones, simulate
 from eegjax.signal.voxels import coarseness, grid_mask, pairs_in_one_voxel
 from eegjax.studies import inverse_heads as heads
@@ -239,6 +239,23 @@ def truth(config: ConfigDict, moments: Any, centres: Any, xp: Any) -> Any:
     return xp.where(is_centre, magnitude, 0)
 
 
+def snapshot(config: ConfigDict, voltages: Any, xp: Any) -> Any:
+    """What a network sees of voltages: of time series the instant of the strongest field.
+
+    Args:
+        config: of the study.
+        voltages: [..., n_chans], or [..., n_times, n_chans] where there are several instants.
+        xp: numpy or jax.numpy.
+
+    Returns:
+        [..., n_chans].
+    """
+    if config.data.n_times == 1:
+        return voltages
+    instant = xp.argmax(xp.square(voltages).sum(-1), -1)
+    return xp.take_along_axis(voltages, instant[..., None, None], -2)[..., 0, :]
+
+
 def folds(config: ConfigDict, dataset: Dataset) -> list[Fold]:
     """One fold: whole heads for test and validation, or samples of all heads at random.
 
@@ -276,16 +293,30 @@ def units(config: ConfigDict, dataset: Dataset, rows: np.ndarray, train: bool) -
 def source(config: ConfigDict, dataset: Dataset) -> Source:
     """Each sample's voltages and truth, or its seed; and its head's arrays, which lie there once per recording."""
     number = heads.number_of_recording(dataset)
-    of_head = _of_heads(config, dataset)
-    arrays, place = dict(of_head), dict.fromkeys(of_head, number.astype(np.int64))
+    arrays = _of_heads(config, dataset)
+    place = dict.fromkeys(arrays, number.astype(np.int64))
     if "voltages" in dataset.arrays:
         whole = drawn(config, dataset, np.arange(len(dataset.index)))
-        arrays |= {"voltages": whole.voltages, "truth": truth(config, whole.moments, whole.centres, np)}
-        place |= dict.fromkeys(("voltages", "truth"), np.arange(len(dataset.index)))
+        own = {"voltages": whole.voltages, "truth": truth(config, whole.moments, whole.centres, np)}
+        if config.inputs.kind == "eloreta":
+            # once for all epochs: a step would copy an inverse operator of some MB for each of its samples
+            own["estimate"] = _estimates(arrays.pop("kernel"), number, snapshot(config, own.pop("voltages"), np))
+        arrays |= own
+        place |= dict.fromkeys(own, np.arange(len(dataset.index)))
     table = {"seed": dataset.index["seed"].to_numpy(np.int32)}
-    for name, at in place.items():
+    for name in arrays:
+        at = place[name]
         table |= {f"{name}_start": at, f"{name}_low": at, f"{name}_high": at + 1}
     return Source(arrays, dict.fromkeys(arrays, 1), table)
+
+
+def _estimates(kernels: np.ndarray, number: np.ndarray, voltages: np.ndarray) -> np.ndarray:
+    """[n, n_sources] float32: each sample's amplitudes by the operator of its head."""
+    found = np.empty((len(voltages), kernels.shape[1]), np.float32)
+    for place, kernel in enumerate(kernels):
+        own = number == place
+        found[own] = amplitudes(jnp.asarray(kernel), jnp.asarray(voltages[own]))
+    return found
 
 
 def _of_heads(config: ConfigDict, dataset: Dataset) -> dict[str, np.ndarray]:

@@ -19,7 +19,7 @@ from eegjax.models.vnet import VNet
 from eegjax.signal.minimum_norm import amplitudes
 from eegjax.signal.sources import SourceSpace, simulate
 from eegjax.signal.voxels import scatter
-from eegjax.studies.inverse_data import settings, truth
+from eegjax.studies.inverse_data import settings, snapshot, truth
 from eegjax.train import volume_losses
 from eegjax.train.members import split_along_depth
 
@@ -35,12 +35,6 @@ def fit(config: ConfigDict, dataset: Dataset, fold: Fold) -> dict[str, Any]:
     return {}
 
 
-def snapshot(voltages: Any) -> Any:
-    """Of time series [..., n_times, n_chans] the instant of the strongest field, [..., n_chans] (JAX)."""
-    instant = jnp.argmax(jnp.square(voltages).sum(-1), -1)
-    return jnp.take_along_axis(voltages, instant[..., None, None], -2)[..., 0, :]
-
-
 def inputs(config: ConfigDict) -> Callable[[Any, Batch, jax.Array | None, bool], Batch]:
     """Voltages -> [batch, n, n, n, 1] `inputs` in -1..1, the `target` [batch, n, n, n] in 0..1, and the `grid`.
 
@@ -51,6 +45,7 @@ def inputs(config: ConfigDict) -> Callable[[Any, Batch, jax.Array | None, bool],
     if kind not in INPUTS:
         raise UserError(f"config.inputs.kind is '{kind}'; there are {', '.join(INPUTS)}.{did_you_mean(kind, INPUTS)}")
     state = settings(config)
+    at_peak = partial(snapshot, config)
 
     def volumes(values: jax.Array, voxels: jax.Array, collisions: str, side: int = data.dilation) -> jax.Array:
         """[batch, n_points] -> [batch, n, n, n]."""
@@ -68,17 +63,14 @@ def inputs(config: ConfigDict) -> Callable[[Any, Batch, jax.Array | None, bool],
     def make(stats: Any, batch: Batch, key: jax.Array | None, train: bool) -> Batch:
         # what the feed reads are windows of one row
         one = {name: leaf if name in ("mask", "seed") else leaf.squeeze(1) for name, leaf in batch.items()}
-        if "voltages" in one:
-            voltages, wanted = one["voltages"], one["truth"]
-        else:
-            voltages, wanted = draw(one, key)
-        if data.n_times > 1:
-            voltages = snapshot(voltages)
+        # stored samples have either their voltages or what eLORETA makes of them
+        voltages, wanted = (one.get("voltages"), one["truth"]) if "truth" in one else draw(one, key)
         if kind == "eloreta":
-            seen = _scaled(jax.vmap(amplitudes)(one["kernel"], voltages))
-            volume = volumes(seen, one["nominal_voxels"], "max", side=1)  # sources lie closer than voxels: no cubes
+            seen = one["estimate"] if "estimate" in one else jax.vmap(amplitudes)(one["kernel"], at_peak(voltages, jnp))
+            # sources lie closer than voxels: no cubes
+            volume = volumes(_scaled(seen), one["nominal_voxels"], "max", side=1)
         else:
-            volume = volumes(_scaled(voltages), one["electrode_voxels"], data.collisions)
+            volume = volumes(_scaled(at_peak(voltages, jnp)), one["electrode_voxels"], data.collisions)
         target = volumes(_scaled(wanted), one["source_voxels"], data.collisions)
         made = {"inputs": volume[..., None], "target": target}
         if "grid" in one:
