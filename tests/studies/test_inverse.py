@@ -12,7 +12,8 @@ from ml_collections import ConfigDict
 from eegjax import cli, studies
 from eegjax.evaluate.points import points_above
 from eegjax.files import read_json
-from eegjax.studies import inverse_data, inverse_heads
+from eegjax.studies import inverse_data, inverse_heads, public
+from eegjax.studies.inverse import STUDY
 from eegjax.studies.inverse_points import Scene
 
 ROOT = Path(__file__).parents[2]
@@ -147,3 +148,28 @@ def test_heads_of_a_root_are_used_and_one_is_left_out(run_root: Path, data_root:
         ("sample, skull 0.01 S/m", True),
         ("sample, skull 0.016 S/m", True),
     ]
+
+
+def test_prepared_beforehand_it_is_what_the_printed_command_runs_on(run_root: Path) -> None:
+    """`launch/prepare.py --dataset=inverse`: the data set with its card, found again by the study."""
+    config = configured(run_root, "paper,size=tiny", data__n_samples=12, data__n_heads=2)
+    text = public.prepare(config, STUDY, "inverse", False)
+    assert "2 recordings, 12 examples" in text
+    assert "--config.data.n_samples=12 --config.data.n_heads=2" in text
+    (folder,) = (Path(word) for word in text.split() if Path(word, "card.json").is_file())
+    card = read_json(folder / "card.json")
+    assert card["simulated"] is True
+    assert card["unit"] == {"voltages": "V", "moments": "A m"}
+    assert [row["n_sources"] for row in card["recordings"]] == [100, 100]
+    before = (folder / "arrays" / "voltages.npy").stat().st_mtime_ns
+    assert inverse_data.prepare(config).folder == folder
+    assert (folder / "arrays" / "voltages.npy").stat().st_mtime_ns == before
+
+
+def test_training_on_the_fly_learns_and_stores_nothing_but_seeds(run_root: Path) -> None:
+    config = configured(run_root, "demo,size=tiny", data__on_the_fly=True, test__classical=())
+    folder = studies.launch(config)
+    assert set(inverse_data.prepare(config).arrays) == {"seed"}
+    log = pd.read_json(folder / "metrics.jsonl", lines=True)
+    assert log["loss"].dropna().iloc[-1] < log["loss"].dropna().iloc[0]
+    assert read_json(folder / "metrics.json")["voxelised_truth_f1"] > 0.8

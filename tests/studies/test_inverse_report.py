@@ -32,6 +32,8 @@ SILENT = 4  # the sample without a source
 def configure(argument: str, **fields: Any) -> ConfigDict:
     config = cli.configure(f"{ROOT}/configs/inverse.py:{argument}", ["main.py"])
     with config.unlocked():
+        if config.test.unit == "mm":
+            config.test.radius = 25.0
         config.update_from_flattened_dict({name.replace("__", "."): value for name, value in fields.items()})
     return config
 
