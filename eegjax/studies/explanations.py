@@ -27,6 +27,11 @@ def write(config: ConfigDict, folder: Path, explained: Callable[[ConfigDict, pd.
         one.model.name = name
         member = predictions[(predictions["model"] == name) & (predictions["member"] == 0)]
         files |= explained(one, member[member["split"] == "test"])
+    save(folder, files)
+
+
+def save(folder: Path, files: Files) -> None:
+    """Write `explanations/` of a run folder, all of it at once: where it is, it is whole."""
     write_aside(folder / "explanations", lambda aside: _save(aside, files))
 
 

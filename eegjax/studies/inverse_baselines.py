@@ -11,7 +11,8 @@ from eegjax.data.dataset import Dataset
 from eegjax.data.splits import Fold
 from eegjax.evaluate.points import jittered_points, random_points
 from eegjax.studies.inverse_data import drawn
-from eegjax.studies.inverse_points import Found, Scene, True_, frame_of, metric
+from eegjax.studies.inverse_numbers import metric
+from eegjax.studies.inverse_points import Found, Scene, True_, frame_of
 
 N_RANDOM = (100, 10)  # points, as in the paper
 JITTER = 1.0  # standard deviation of near-perfect predictions, in voxels

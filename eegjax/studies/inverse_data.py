@@ -25,7 +25,7 @@ from eegjax.errors import UserError, did_you_mean, note
 from eegjax.files import hash_file, locked
 from eegjax.signal.minimum_norm import amplitudes, make_operator
 from eegjax.signal.sources import Patches, Sample, Zones, simulate
-from eegjax.signal.voxels import coarseness, grid_mask, pairs_in_one_voxel
+from eegjax.signal.voxels import coarseness, pairs_in_one_voxel
 from eegjax.studies import inverse_heads as heads
 from eegjax.studies.inverse_heads import Recorded
 from eegjax.studies.inverse_numbers import headline
@@ -329,7 +329,7 @@ def _of_heads(config: ConfigDict, dataset: Dataset) -> dict[str, np.ndarray]:
         voxels = grid.to_voxel(nominal.sources_m * 1e3)
         one = {"source_voxels": _padded(grid.to_voxel(real.sources_m * 1e3), n_real, -1)}
         if config.model.grid_mask:
-            one["grid"] = np.asarray(grid_mask(voxels, grid.n, max(3, config.data.dilation)))
+            one["grid"] = heads.mask(config, nominal)
         if config.inputs.kind == "eloreta":
             one["kernel"] = make_operator(nominal.lead_field, "eLORETA", lambda2=LAMBDA2).kernel.astype(np.float32)
             one["nominal_voxels"] = voxels

@@ -10,10 +10,10 @@ from ml_collections import ConfigDict
 from eegjax.data.dataset import Dataset
 from eegjax.data.feed import gather
 from eegjax.data.volume_estimate import write_volume_estimate
-from eegjax.files import write_aside
+from eegjax.studies import explanations
 from eegjax.studies.inverse_data import source
 from eegjax.studies.inverse_network import inputs
-from eegjax.studies.inverse_points import Scene
+from eegjax.studies.inverse_points import Scene, volume_file
 
 N_EXAMPLES = 4
 N_ESTIMATES = 20  # samples of each head in MNE's form
@@ -24,20 +24,19 @@ def explain(config: ConfigDict, dataset: Dataset, folder: Path) -> None:
     scene = Scene(config, dataset)
     points = pd.read_parquet(folder / "predictions.parquet")
     samples = points[points["kind"] == "sample"]
-    place = folder / "explanations"
+    files: explanations.Files = {}
     for number in np.unique(scene.number[samples["example"].unique()]):
         nominal = scene.pairs[number][0]
-        arrays = {
+        files[f"head_{number}"] = {
             "scalp": nominal.scalp * 1e3,
             "inner_skull": nominal.inner_skull * 1e3,
             "electrodes_mm": nominal.electrodes_m * 1e3,
             "sources_mm": nominal.sources_m * 1e3,
             "recording": np.array(dataset.card["recordings"][number]["recording"]),
         }
-        _write(place / f"head_{number}.npz", arrays)
     first = {name: part[part["member"] == part["member"].min()] for name, part in samples.groupby("model", sort=False)}
     volumes = {str(name): _volumes(folder, part) for name, part in first.items()}
-    _write(place / "examples.npz", _examples(config, scene, next(iter(first.values())), volumes))
+    files["examples"] = _examples(config, scene, next(iter(first.values())), volumes)
     for name, (rows, of_rows) in volumes.items():
         for number in np.unique(scene.number[rows]):
             own = np.flatnonzero(scene.number[rows] == number)[:N_ESTIMATES]
@@ -45,13 +44,12 @@ def explain(config: ConfigDict, dataset: Dataset, folder: Path) -> None:
             write_volume_estimate(
                 target, np.asarray(of_rows[own], np.float32), scene.grids[number], scene.masks[number]
             )
+    explanations.save(folder, files)  # last: where they are, nothing is explained again
 
 
 def _volumes(folder: Path, samples: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
     """The examples [n] of one member's test part, and their volumes [n, d, h, w], as they lie in its file."""
-    name, member = samples["model"].iloc[0], samples["member"].iloc[0]
-    kept = np.load(folder / "volumes" / f"{name}-{member:03d}-test.npy", mmap_mode="r", allow_pickle=False)
-    return samples["example"].to_numpy(), kept
+    return samples["example"].to_numpy(), np.load(volume_file(folder, samples), mmap_mode="r", allow_pickle=False)
 
 
 def _examples(
@@ -76,11 +74,3 @@ def _examples(
         at = [int(np.flatnonzero(examples == row)[0]) for row in rows]
         found[f"predicted_{name}"] = np.stack([of_rows[one] for one in at]).astype(np.float32)
     return found
-
-
-def _write(path: Path, arrays: dict[str, np.ndarray]) -> None:
-    def write(aside: Path) -> None:
-        with open(aside, "wb") as file:
-            np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
-
-    write_aside(path, write)

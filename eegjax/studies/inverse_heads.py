@@ -11,7 +11,7 @@ from eegjax.data.dataset import Dataset
 from eegjax.data.heads import Head, HeadSpec, heads_of, make_head
 from eegjax.errors import UserError, did_you_mean
 from eegjax.signal.sources import SourceSpace, make_source_space
-from eegjax.signal.voxels import Grid, make_grids
+from eegjax.signal.voxels import Grid, grid_mask, make_grids
 
 
 class Recorded(NamedTuple):
@@ -124,6 +124,14 @@ def number_of_recording(dataset: Dataset) -> np.ndarray:
 def grids(config: ConfigDict, nominal: Head) -> tuple[Grid, Grid]:
     """The grid of a head's electrodes and that of its sources."""
     return make_grids(nominal.electrodes_m * 1e3, nominal.sources_m * 1e3, config.data.n_voxels, config.data.scaling)
+
+
+def mask(config: ConfigDict, nominal: Head) -> np.ndarray:
+    """[n, n, n] bool: the voxels where a source is looked for; all, where nothing is masked."""
+    grid = grids(config, nominal)[1]
+    if not config.model.grid_mask:
+        return np.ones((grid.n,) * 3, bool)
+    return np.asarray(grid_mask(grid.to_voxel(nominal.sources_m * 1e3), grid.n, max(3, config.data.dilation)))
 
 
 def source_space(head: Head, n_sources: int) -> SourceSpace:

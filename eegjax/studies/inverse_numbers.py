@@ -17,7 +17,6 @@ POINTS = {"mm": ["x_mm", "y_mm", "z_mm"], "voxels": ["x", "y", "z"]}  # the colu
 SAMPLE = ["example", "recording", "n_true"]  # what samples of two runs have to share to be the same one
 ANSWER = ["example", "fold", "seed", "member"]  # a sample is tested once by each member
 ERRORS = ("error_mm", "dispersion_mm", "auc", "emd_mm")
-SLIPS = ("cumulative", "drop_last", "skip_empty")  # the paper's, of `f1_curve`
 ENOUGH_HEADS = 5  # with fewer, drawing heads says nothing: samples are drawn
 N_DRAWS = 1000
 
@@ -65,6 +64,12 @@ def samples_of(frame: pd.DataFrame) -> pd.DataFrame:
     return rows.groupby([*SAMPLE, "subject"])[[*ERRORS, "n_points"]].mean().reset_index()
 
 
+def metric(config: ConfigDict) -> dict[str, Any]:
+    """How points are matched, for `f1_curve`."""
+    slips = bool(config.test.slips)
+    return {"matching": config.test.matching, "cumulative": slips, "drop_last": slips, "skip_empty": slips}
+
+
 def curves(config: ConfigDict, frame: pd.DataFrame) -> Curves:
     """F1 against the radius of every sample that isn't silent, the mean over a model's members.
 
@@ -84,7 +89,7 @@ def curves(config: ConfigDict, frame: pd.DataFrame) -> Curves:
     values = np.full((len(rows), len(test.radii)), np.nan)
     for place, key in enumerate(rows[ANSWER].itertuples(index=False, name=None)):
         true, predicted = (points.get((kind, *key), np.zeros((0, 3))) for kind in ("true", "predicted"))
-        values[place] = f1_curve(true, predicted, test.radii, test.matching, **dict.fromkeys(SLIPS, test.slips))
+        values[place] = f1_curve(true, predicted, test.radii, **metric(config))
     of_samples = pd.DataFrame(values).groupby(rows["example"].to_numpy()).mean()
     samples = samples_of(frame)
     active = samples[samples["n_true"] > 0].reset_index(drop=True)

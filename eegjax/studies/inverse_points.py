@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import jax
 import numpy as np
 import pandas as pd
 from ml_collections import ConfigDict
@@ -24,11 +25,12 @@ from eegjax.evaluate.localisation import (
     spatial_dispersion_mm,
 )
 from eegjax.files import write_aside
-from eegjax.signal.voxels import Grid, cube_centres, grid_mask
+from eegjax.signal.voxels import cube_centres
 from eegjax.studies import inverse_heads as heads
 from eegjax.studies.inverse_data import drawn, truth
+from eegjax.studies.inverse_numbers import metric
+from eegjax.studies.predictions import INDEX_COLUMNS
 
-INDEX = ["example", "subject", "session", "recording", "onset_s", "start", "stop"]
 NAMES = ["model", "member", "fold", "seed"]
 SHARES = (0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)  # candidate thresholds, of the greatest value
 CUBES = 0  # peak-finding by cubes, which undoes the dilation; 1: every voxel above the threshold; 3: local maxima
@@ -51,14 +53,7 @@ class Scene:
         self.pairs = heads.of_dataset(config, dataset)
         self.grids = [heads.grids(config, nominal)[1] for nominal, _ in self.pairs]
         self.number = heads.number_of_recording(dataset)
-        self.masks = [self._mask(nominal, grid) for (nominal, _), grid in zip(self.pairs, self.grids, strict=True)]
-
-    def _mask(self, nominal: Any, grid: Grid) -> np.ndarray:
-        """[n, n, n] bool: where a source is looked for."""
-        if not self.config.model.grid_mask:
-            return np.ones((grid.n,) * 3, bool)
-        side = max(3, self.config.data.dilation)
-        return np.asarray(grid_mask(grid.to_voxel(nominal.sources_m * 1e3), grid.n, side))
+        self.masks = [heads.mask(config, nominal) for nominal, _ in self.pairs]
 
     def truths(self, rows: np.ndarray) -> tuple[list[True_], np.ndarray]:
         """The true points of some rows, and their SNR [n] in dB."""
@@ -85,16 +80,6 @@ class Scene:
         """Positions in the unit that distances are measured in."""
         return mm if self.config.test.unit == "mm" else voxels
 
-    def curve(self, true: np.ndarray, predicted: np.ndarray) -> np.ndarray:
-        """[n_radii] F1 of one sample, by the configuration's metric."""
-        return points.f1_curve(true, predicted, self.config.test.radii, **metric(self.config))
-
-
-def metric(config: ConfigDict) -> dict[str, Any]:
-    """How points are matched, for `f1_curve`."""
-    slips = bool(config.test.slips)
-    return {"matching": config.test.matching, "cumulative": slips, "drop_last": slips, "skip_empty": slips}
-
 
 # ---- what a network said
 
@@ -106,11 +91,10 @@ def columns(
 
     Not in half precision: in it probabilities near 1 are equal, and peaks among them can't be told from plateaus.
     """
-    masks, number = Scene(config, dataset).masks, heads.number_of_recording(dataset)[frame["example"]]
+    masks = [heads.mask(config, nominal) for nominal, _ in heads.of_dataset(config, dataset)]
+    number = heads.number_of_recording(dataset)[frame["example"]]
     kept = np.stack([np.where(masks[at], volume, 0) for at, volume in zip(number, values, strict=True)])
     path = volume_file(folder, frame)
-    import jax
-
     if jax.process_index() == 0:
         write_aside(path, partial(_save, kept.astype(np.float32)))
     return frame.drop(columns="target").assign(volume=np.arange(len(frame)))
@@ -219,7 +203,7 @@ def frame_of(
 ) -> pd.DataFrame:
     """The frame of points of one model on some rows."""
     truths, snr_db = scene.truths(rows)
-    index = scene.dataset.index[INDEX]
+    index = scene.dataset.index[list(INDEX_COLUMNS)]
     frames = []
     for row, true, said, snr in zip(rows, truths, found, snr_db, strict=True):
         sample = {"kind": "sample", "value": threshold, "snr_db": snr, "n_true": len(true.mm), **_numbers(true, said)}

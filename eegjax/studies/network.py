@@ -21,6 +21,7 @@ from eegjax.data.feed import Batch, Feed, Sampler, Source, in_order, make_feed, 
 from eegjax.data.splits import Fold
 from eegjax.studies import trained
 from eegjax.studies.frozen import kept_features
+from eegjax.studies.predictions import INDEX_COLUMNS
 from eegjax.studies.study import Study
 from eegjax.train import loop, members, memory, state
 from eegjax.train.checkpoint import Checkpoints
@@ -30,7 +31,6 @@ from eegjax.train.state import TrainState
 from eegjax.train.step import make_predict_step, make_train_step
 
 PREDICTED = ("validation", "test")
-INDEX_COLUMNS = ("example", "subject", "session", "recording", "onset_s", "start", "stop")
 
 
 class Timing:

@@ -12,7 +12,7 @@ from ml_collections import ConfigDict
 from eegjax import cli, studies
 from eegjax.evaluate.points import points_above
 from eegjax.files import read_json
-from eegjax.studies import inverse_data, inverse_heads, public
+from eegjax.studies import inverse_data, inverse_explain, inverse_heads, public
 from eegjax.studies.inverse import STUDY
 from eegjax.studies.inverse_points import Scene
 
@@ -173,3 +173,21 @@ def test_training_on_the_fly_learns_and_stores_nothing_but_seeds(run_root: Path)
     log = pd.read_json(folder / "metrics.jsonl", lines=True)
     assert log["loss"].dropna().iloc[-1] < log["loss"].dropna().iloc[0]
     assert read_json(folder / "metrics.json")["voxelised_truth_f1"] > 0.8
+
+
+def test_explanations_that_were_interrupted_are_made_anew(
+    folder: Path, config: ConfigDict, monkeypatch, tmp_path
+) -> None:
+    """A run that is killed while it explains finds no half of it when it is started again."""
+    for name in ("volumes", "predictions.parquet"):
+        (tmp_path / name).symlink_to(folder / name)
+    dataset = inverse_data.prepare(config)
+    with monkeypatch.context() as killed:
+        killed.setattr(inverse_explain, "write_volume_estimate", lambda *_: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            inverse_explain.explain(config, dataset, tmp_path)
+    assert not (tmp_path / "explanations").exists()
+    inverse_explain.explain(config, dataset, tmp_path)
+    names = {path.name for path in (tmp_path / "explanations").iterdir()}
+    assert names == {path.name for path in (folder / "explanations").iterdir()}
+    assert "examples.npz" in names
