@@ -11,20 +11,6 @@ from matplotlib.figure import Figure
 from eegjax.report.accuracy import accuracy_by_subject, accuracy_by_window
 
 
-@pytest.fixture
-def saved(monkeypatch) -> list[Figure]:
-    """The figures that were saved, still open to inspection."""
-    kept: list[Figure] = []
-    savefig = Figure.savefig
-
-    def keep(figure: Figure, *args, **kwargs):
-        kept.append(figure)
-        savefig(figure, *args, **kwargs)
-
-    monkeypatch.setattr(Figure, "savefig", keep)
-    return kept
-
-
 def rows(accuracy: dict[str, float], high: float = 0.32) -> pd.DataFrame:
     return pd.DataFrame(
         {"subject": accuracy.keys(), "accuracy": accuracy.values(), "chance": 0.25, "chance_high": high}

@@ -4,24 +4,8 @@ import numpy as np
 import pandas as pd
 import pytest
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
 from eegjax.report.curves import draw_calibration, draw_losses
-
-
-@pytest.fixture
-def saved(monkeypatch) -> list[Figure]:
-    """The figures that were saved, still open to inspection."""
-    kept: list[Figure] = []
-    savefig = Figure.savefig
-
-    def keep(figure: Figure, *args, **kwargs):
-        kept.append(figure)
-        savefig(figure, *args, **kwargs)
-
-    monkeypatch.setattr(Figure, "savefig", keep)
-    return kept
-
 
 BINS = (np.array([np.nan, 0.35, 0.62, 0.95]), np.array([np.nan, 0.4, 0.5, 0.9]), np.array([0, 10, 30, 60]))
 

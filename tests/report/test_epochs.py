@@ -4,27 +4,12 @@ import matplotlib.image
 import numpy as np
 import pytest
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
 from eegjax.report.epochs import WrongEpoch, draw_activations, draw_sensitivity, draw_wrong_epochs
 
 NAMES = ["W", "N1", "N2", "N3", "N4", "R"]
 ORDER = ["W", "R", "N1", "N2", "N3", "N4"]
 BOTH_S, BEFORE_S, NONE_S = (60.0, 60.0), (60.0, 0.0), (0.0, 0.0)
-
-
-@pytest.fixture
-def saved(monkeypatch) -> list[Figure]:
-    """The figures that were saved, still open to inspection."""
-    kept: list[Figure] = []
-    savefig = Figure.savefig
-
-    def keep(figure: Figure, *args, **kwargs):
-        kept.append(figure)
-        savefig(figure, *args, **kwargs)
-
-    monkeypatch.setattr(Figure, "savefig", keep)
-    return kept
 
 
 def pictures(*stages: str, n_colours: int = 1) -> dict[str, np.ndarray]:

@@ -14,20 +14,6 @@ CODES = np.array([0, 0, 1, 2, 3, 4, -1, 2, 5, 5, 5, 0])
 ONSETS = 30.0 * np.arange(12)
 
 
-@pytest.fixture
-def saved(monkeypatch) -> list[Figure]:
-    """The figures that were saved, still open to inspection."""
-    kept: list[Figure] = []
-    savefig = Figure.savefig
-
-    def keep(figure: Figure, *args, **kwargs):
-        kept.append(figure)
-        savefig(figure, *args, **kwargs)
-
-    monkeypatch.setattr(Figure, "savefig", keep)
-    return kept
-
-
 def bars_h(axis, number: int) -> np.ndarray:
     """[n, 2] start and stop in hours of the bars of one collection."""
     return np.array([path.get_extents().intervalx for path in axis.collections[number].get_paths()])

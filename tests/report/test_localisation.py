@@ -4,26 +4,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from matplotlib.figure import Figure
 
 from eegjax.report.localisation import BLUE, RED, Scene, f1_curves, points_in_head, sections
 
 RADII = np.arange(0, 50, 10.0)
 RISING, FALLING, SD = RADII / 50, 1 - RADII / 50, np.full(5, 0.25)
-
-
-@pytest.fixture
-def saved(monkeypatch) -> list[Figure]:
-    """The figures that were saved, still open to inspection."""
-    kept: list[Figure] = []
-    savefig = Figure.savefig
-
-    def keep(figure: Figure, *args, **kwargs):
-        kept.append(figure)
-        savefig(figure, *args, **kwargs)
-
-    monkeypatch.setattr(Figure, "savefig", keep)
-    return kept
 
 
 # ---- F1 against the radius

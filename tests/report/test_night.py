@@ -16,20 +16,6 @@ NAMES = ("W", "N1", "N2", "N3", "N4", "R")
 TOP_DOWN = ["W", "R", "N1", "N2", "N3", "N4"]
 
 
-@pytest.fixture
-def saved(monkeypatch: pytest.MonkeyPatch) -> list[Figure]:
-    """The figures that were saved, still open to inspection."""
-    kept: list[Figure] = []
-    savefig = Figure.savefig
-
-    def keep(figure: Figure, *args, **kwargs) -> None:
-        kept.append(figure)
-        savefig(figure, *args, **kwargs)
-
-    monkeypatch.setattr(Figure, "savefig", keep)
-    return kept
-
-
 def night(n_epochs: int, n_classes: int = 6) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     probabilities = np.random.default_rng(0).dirichlet(np.ones(n_classes), n_epochs)
     return 30.0 * np.arange(n_epochs), probabilities.argmax(1), probabilities

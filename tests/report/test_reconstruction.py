@@ -3,25 +3,10 @@
 import numpy as np
 import PIL.Image
 import pytest
-from matplotlib.figure import Figure
 
 from eegjax.report.reconstruction import reconstruction_strip
 
 NAMES = ["C3", "Cz", "C4"]
-
-
-@pytest.fixture
-def saved(monkeypatch) -> list[Figure]:
-    """The figures that were saved, still open to inspection."""
-    kept: list[Figure] = []
-    savefig = Figure.savefig
-
-    def keep(figure: Figure, *args, **kwargs):
-        kept.append(figure)
-        savefig(figure, *args, **kwargs)
-
-    monkeypatch.setattr(Figure, "savefig", keep)
-    return kept
 
 
 def test_originals_above_and_reconstructions_below(tmp_path, saved):

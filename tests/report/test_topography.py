@@ -12,20 +12,6 @@ NAMES = ["Fz", "FC3", "FC1", "FCz", "FC2", "FC4", "C5", "C3", "C1", "Cz", "C2", 
 NAMES += ["CP3", "CP1", "CPz", "CP2", "CP4", "P1", "Pz", "P2", "POz"]
 
 
-@pytest.fixture
-def saved(monkeypatch) -> list[Figure]:
-    """The figures that were saved, still open to inspection."""
-    kept: list[Figure] = []
-    savefig = Figure.savefig
-
-    def keep(figure: Figure, *args, **kwargs):
-        kept.append(figure)
-        savefig(figure, *args, **kwargs)
-
-    monkeypatch.setattr(Figure, "savefig", keep)
-    return kept
-
-
 def shown(figure: Figure, name: str) -> float:
     """The value that the map has at a channel's name."""
     image = figure.axes[0].images[0]
