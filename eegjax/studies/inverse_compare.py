@@ -6,6 +6,7 @@ from typing import Any
 
 import pandas as pd
 
+from eegjax.baselines.inverse import METHODS
 from eegjax.report.curves import draw_losses
 from eegjax.report.tables import write_table
 from eegjax.studies.inverse_figures import draw_f1, training_log
@@ -16,7 +17,7 @@ from eegjax.studies.inverse_report import Finished, cells, heads, paper_metric, 
 NETWORKS = {"V-Net": "v_net", "3D U-Net": "u_net"}
 TASKS = {"classification": "cross_entropy", "regression": "mse"}
 DILATIONS = {"plain": 1, "dilated": 5}  # side in voxels of the cube that stands for a point
-CLASSICAL = ("eLORETA",)  # of all runs but the first, whose classical inverses are those of all
+CLASSICAL = ("eLORETA",)  # of all runs but the first, which has every one: they are the same in all runs
 COPIED = ("heads", "paper_metric")  # tables that are the same in all runs
 
 
@@ -27,7 +28,8 @@ def rows(protocol: str) -> dict[str, dict[str, Any]]:
         for task, loss in TASKS.items():
             for form, side in DILATIONS.items():
                 fields = {"model.name": name, "model.beside": (), "train.loss": loss, "data.dilation": side}
-                found[_row(network, task, form)] = fields | ({"test.classical": CLASSICAL} if found else {})
+                classical = CLASSICAL if found else METHODS
+                found[_row(network, task, form)] = fields | {"test.classical": classical}
     return found
 
 

@@ -393,7 +393,7 @@ def test_rows_are_networks_formulations_and_points() -> None:
     assert len({tuple(fields[key] for key in keys) for fields in found.values()}) == len(found) == 8
     first, *others = found
     assert first == "V-Net, classification, plain"
-    assert "test.classical" not in found[first]
+    assert found[first]["test.classical"] == ("MNE", "dSPM", "sLORETA", "eLORETA", "LCMV")
     assert {found[row]["test.classical"] for row in others} == {("eLORETA",)}
     config = configure("standard")
     with config.unlocked():
