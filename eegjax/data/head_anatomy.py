@@ -63,6 +63,17 @@ def head_files(kind: str, root: Path | None) -> dict[str, Path]:
     return _all_there(files) | ({"segmentation": segmentations[0]} if segmentations else {})
 
 
+def cortex_of(kind: str, files: Mapping[str, Path]) -> str:
+    """Where a head's sources lie, in words; `files` as `head_files` named them."""
+    if kind == "sphere":
+        return "the sphere's volume"
+    if "segmentation" in files:
+        return "grey matter of its segmentation"
+    if "pial_left" in files:
+        return "fsaverage5's cortex"
+    return f"a shell 5 to {_DEEPEST_M * 1e3:g} mm below its inner skull"
+
+
 def _template_files(root: Path | None) -> dict[str, Path]:
     import mne
 

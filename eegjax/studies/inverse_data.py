@@ -19,7 +19,7 @@ from eegjax.baselines.inverse import METHODS
 from eegjax.data import dataset as datasets
 from eegjax.data.dataset import Dataset, Part
 from eegjax.data.feed import Source
-from eegjax.data.head_anatomy import head_files
+from eegjax.data.head_anatomy import cortex_of, head_files
 from eegjax.data.splits import Fold
 from eegjax.errors import UserError, did_you_mean, note
 from eegjax.files import hash_file, locked
@@ -30,7 +30,7 @@ from eegjax.studies import inverse_heads as heads
 from eegjax.studies.inverse_heads import Recorded
 from eegjax.studies.inverse_numbers import headline
 
-VERSION = 1  # raised where the same settings would make another dataset
+VERSION = 2  # raised where the same settings would make another dataset
 CHUNK = 100  # samples that are simulated at once
 LAMBDA2 = 1 / 9  # of the eLORETA that a network may be fed with: an SNR of 3, as is usual
 
@@ -157,6 +157,7 @@ def _part(config: ConfigDict, n_sources: int, place: int, one: Recorded) -> Part
             "voxel_mm": grid.voxel_mm.tolist(),
             "electrode_fit_mm": float(nominal.electrode_fit_mm.mean()),
             "electrode_fit_max_mm": float(nominal.electrode_fit_mm.max()),
+            "cortex": cortex_of(one.nominal.kind, head_files(one.nominal.kind, heads.root_of(config))),
             "n_sources": len(nominal.sources_m),
             "n_sources_real": len(real.sources_m),
             "pairs_in_one_voxel": pairs_in_one_voxel(grid.to_voxel(nominal.sources_m * 1e3)),

@@ -207,6 +207,7 @@ def _head(config: ConfigDict, one: dict[str, Any]) -> dict[str, str]:
         "recording": str(one["recording"]),
         "head": str(one["head"]),
         "used": ", ".join(uses) or "no",
+        "sources in": str(one["cortex"]),
         "skull, S/m, simulated": f"{real['skull_conductivity']:g}",
         "skull, S/m, assumed": f"{nominal['skull_conductivity']:g}",
         "sources, simulated": f"{one['n_sources_real']:,}",

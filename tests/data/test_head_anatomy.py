@@ -10,7 +10,7 @@ import pytest
 from scipy.spatial import ConvexHull, cKDTree
 from scipy.spatial.transform import Rotation
 
-from eegjax.data.head_anatomy import Anatomy, head_files, montage, read_anatomy, warped
+from eegjax.data.head_anatomy import Anatomy, cortex_of, head_files, montage, read_anatomy, warped
 from eegjax.data.head_files import read_surface
 from eegjax.data.head_surfaces import icosphere, vertex_normals
 from eegjax.errors import UserError
@@ -107,6 +107,16 @@ def test_missing_files_are_named(root):
     (root / "fsaverage5").mkdir()
     with pytest.raises(UserError, match=r"fsaverage5/pial_left.gii.gz, .*rh.aparc.annot: no such file"):
         head_files("template", root)
+
+
+def test_where_sources_lie_is_said_as_it_is(root, data_root):
+    said = {kind: cortex_of(kind, head_files(kind, root)) for kind in ("sphere", "template", "ball")}
+    assert said["sphere"] == "the sphere's volume"
+    assert said["template"] == said["ball"] == "a shell 5 to 25 mm below its inner skull"
+    assert read_anatomy("template", head_files("template", root)).cortex is None
+    real = data_root / "inverse"
+    assert cortex_of("template", head_files("template", real)) == "fsaverage5's cortex"
+    assert cortex_of("sample", head_files("sample", real)) == "grey matter of its segmentation"
 
 
 def test_warped_normals_stay_normal():

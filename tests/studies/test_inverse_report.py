@@ -84,6 +84,7 @@ def recording(number: int, real: dict[str, Any], nominal: dict[str, Any], **fiel
     name = f"template {number}"
     found = {"recording": name, "subject": name, "head": "template", "real": real, "nominal": nominal}
     found |= {"voxel_mm": [VOXEL_MM] * 3, "electrode_fit_mm": 3.25, "electrode_fit_max_mm": 9.5, "n_sources": 1000}
+    found |= {"cortex": "fsaverage5's cortex"}
     found |= {"n_sources_real": real["n_sources"], "coloured": False, "tested": True, "trained": True}
     return found | {"pairs_in_one_voxel": 1234, "extents": []} | fields
 
@@ -237,6 +238,7 @@ def test_heads_stand_as_simulated_and_as_assumed(demo: Path) -> None:
     assert (second["sources, simulated"], second["sources, assumed"]) == ("2,000", "1,000")
     assert (first["cap off by"], second["cap off by"]) == ("0 mm, 0°", "4 mm, 2°")
     assert (first["noise"], second["noise"]) == ("white", "coloured")
+    assert first["sources in"] == "fsaverage5's cortex"
     assert first["electrode fit, mm"] == "3.2 / 9.5"
     assert (first["voxel, mm"], first["pairs of sources in one voxel"]) == ("12.0 x 12.0 x 12.0", "1,234")
 
