@@ -132,6 +132,7 @@ def _train() -> ConfigDict:
             "balance": "none",
             "ema_decay": 0.0,
             "patience_epochs": 0,
+            "keep_epochs": (),  # after which weights are kept, as weights/epoch_N/, beside those at the end
             "max_bad_steps": 5,
             "max_loss": 1e4,  # the run ends at a larger one, and says why; 0: never
             "precision": "float32",
@@ -150,6 +151,7 @@ def _as_published(config: ConfigDict) -> None:
     config.train.update({"class_weights": (1e-7, 1.0), "learning_rate": 1e-3, "schedule": "exponential"})
     config.train.update({"decay_per_epoch": 0.995, "warmup_steps": 0, "clip_norm": 0.0})
     config.train.update({"batch_size": 48, "n_epochs": 270, "max_loss": 0.0})
+    config.train.keep_epochs = (20, 120)  # the paper looked at those of 20, 120 and the last
     config.test.update({"unit": "voxels", "radii": tuple(float(radius) for radius in range(10)), "radius": 5.0})
     config.test.update({"matching": "greedy_distinct", "slips": True})
 

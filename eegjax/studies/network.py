@@ -127,13 +127,14 @@ class Network:
                     describe=lambda rows: describe(self.dataset.index, rows),
                     max_loss=self.config.train.get("max_loss", 0.0),
                     steps_taken=loop.steps_taken(self.config.train),
+                    keep=self._keeper(weights, group),
                 )
             self.timing.seconds_training += time.monotonic() - begun_s
             self.timing.examples += n_steps * plan.examples_per_step
             checkpoints.close()
             if self.reuse:
                 final = final.replace(best=None)  # what goes on, and is tested, is where it ended
-            self._write_weights(weights, final, group)
+            self._write_weights(weights, final.final_weights, final.stats, group)
             place = folder.parents[1]
             frames = [self._predictions(program, final, group, padded, split, place) for split in self._splits()]
         return pd.concat(frames, ignore_index=True)
@@ -245,13 +246,25 @@ class Network:
         frozen = self.study.frozen(self.config)
         return make_optimizer(self.config.train, params, total_steps, self.steps_per_epoch, frozen)
 
-    def _write_weights(self, folder: Path, final: TrainState, group: Sequence[int]) -> None:
+    def _keeper(self, folder: Path, group: Sequence[int]) -> Callable[[int, TrainState], None] | None:
+        """Writes the weights of a group after the epochs that are asked for."""
+        epochs = self.config.train.get("keep_epochs", ())
+        if not epochs:
+            return None
+
+        def keep(n_epochs: int, current: TrainState) -> None:
+            if n_epochs in epochs:
+                self._write_weights(folder / f"epoch_{n_epochs}", current.weights, current.stats, group)
+
+        return keep
+
+    def _write_weights(self, folder: Path, weights: Any, fitted: Any, group: Sequence[int]) -> None:
         """Each member's whole network, and what was fitted for it, as a file of its own.
 
         Before predicting, in which processes wait for one another: the next member may start from the file.
         """
         for place, member in enumerate(group):
-            variables, stats = self.pick((final.final_weights, final.stats), place)
+            variables, stats = self.pick((weights, fitted), place)
             if self.backbone is not None:
                 variables = {**variables, "params": {**variables["params"], "features": self.backbone}}
             if jax.process_index() == 0:

@@ -68,6 +68,7 @@ def train(
     describe: Callable[[np.ndarray], str],
     max_loss: float = 0.0,
     steps_taken: str = "Try a lower config.train.learning_rate",
+    keep: Callable[[int, TrainState], None] | None = None,
 ) -> tuple[TrainState, int]:
     """Train from the newest checkpoint, or from `state`, to the end.
 
@@ -84,6 +85,7 @@ def train(
         describe: rows -> where those examples come from, for the error.
         max_loss: the run stops at a log line with a larger loss; 0: never.
         steps_taken: how large steps can be and what makes them smaller, from `steps_taken`, for the error.
+        keep: (number of epochs, state) after every epoch, before it is saved: what it writes is there after a kill.
 
     Returns:
         The last state, saved, and the number of steps taken now.
@@ -111,6 +113,8 @@ def train(
                 if epoch_ends and validate is not None:
                     state, values = validate(state)
                     writer.validated(step, values)
+                if epoch_ends and keep is not None:
+                    keep((step + 1) // plan.steps_per_epoch, state)
                 asked = preemption.asked(step)
                 due = checkpoints.due(step, epoch_ends)  # asked by all processes at the same steps
                 if due or asked:

@@ -14,6 +14,7 @@ import tiny_study as tiny
 from eegjax.data.feed import Sampler, batch_indices
 from eegjax.data.splits import Fold
 from eegjax.errors import UserError
+from eegjax.studies import trained
 from eegjax.studies.network import Network, Timing
 from eegjax.train import loop
 from eegjax.train.checkpoint import Checkpoints
@@ -55,6 +56,26 @@ def test_killed_before_the_save_of_an_epoch(network, whole, opened, tmp_path, mo
             tiny.run(network, FIRST, tmp_path)
     assert tiny.lines(tmp_path)
     assert_same_run(tmp_path, tiny.run(network, FIRST, tmp_path), whole)
+
+
+def test_weights_are_kept_after_the_epochs_asked_for(network, tmp_path, monkeypatch):
+    """What the run would have predicted with there; not by the best validation, and before that epoch's save."""
+    monkeypatch.setitem(network.config.train, "keep_epochs", (1,))
+    folder = tmp_path / "run"
+    with monkeypatch.context() as patch:
+        patch.setattr(Checkpoints, "save", lambda *_, **__: tiny.kill())
+        with pytest.raises(tiny.Killed):
+            tiny.run(network, FIRST, folder)
+    (path,) = (tmp_path / "weights").rglob("*.safetensors")
+    assert path.parent.name == "epoch_1"
+    early = trained.read(path)
+    path.unlink()
+    tiny.run(network, FIRST, folder)
+    kept = trained.read(path)
+    for one in (early, kept):
+        found = jax.tree.map(lambda leaf: leaf[None], one.variables["params"])
+        tiny.assert_close(found, tiny.saved(folder, 6)["average"], 0)
+    assert len(list((tmp_path / "weights").glob("*"))) == 2  # and those at the end
 
 
 def test_finished_run_trains_no_more(network, whole, tmp_path):

@@ -155,6 +155,7 @@ def get_config(**overrides: Any) -> ConfigDict:
             "balance": "none",
             "ema_decay": 0.9,
             "patience_epochs": 0,
+            "keep_epochs": (),
             "max_bad_steps": 3,
             "precision": "float32",
             "reuse_params_across_folds": False,
