@@ -4,7 +4,7 @@ from eegjax import cpu_tuning
 from eegjax.errors import UserError
 
 
-def launch(operations: bool, study: str | None, against: str | None, only: str | None, batch: int) -> None:
+def launch(operations: bool, study: str | None, against: str | None, only: str | None, batch: int | None) -> None:
     """Measure and print, row by row.
 
     Args:
@@ -12,7 +12,7 @@ def launch(operations: bool, study: str | None, against: str | None, only: str |
         study: or a study's network beside PyTorch's.
         against: `torch` or None.
         only: a word in the names of the operations to be timed.
-        batch: examples per step of a study's network.
+        batch: examples per step of a study's network, or None for its own number.
 
     Raises:
         UserError: nothing to measure is named, or it can't be.

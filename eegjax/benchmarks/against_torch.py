@@ -4,19 +4,20 @@ import importlib.util
 
 import numpy as np
 
+from eegjax.benchmarks import vgg16, vnet
 from eegjax.benchmarks.rivals import PINNED, Rival, interleaved
 from eegjax.errors import UserError, did_you_mean
 
-NETWORKS = {"sleep": "vgg16"}  # study -> eegjax.benchmarks.<network>_{jax,torch}
+NETWORKS = {"sleep": vgg16.network(), "inverse": vnet.network()}  # study -> its network
 CLOSE = 1e-3  # of the largest output: float32 sums in another order
 
 
-def compare(study: str, batch: int, tuned: bool, rounds: int = 5) -> str:
+def compare(study: str, batch: int | None, tuned: bool, rounds: int = 5) -> str:
     """The table of a study's network: milliseconds per step, the ratio, peak memory.
 
     Args:
         study: its name.
-        batch: examples per step.
+        batch: examples per step, or None for the network's own number.
         tuned: whether eegjax runs with `--cpu-tuning`; PyTorch runs as it comes, its threads pinned to cores.
         rounds: turns of each.
 
@@ -27,15 +28,17 @@ def compare(study: str, batch: int, tuned: bool, rounds: int = 5) -> str:
         raise UserError(f"--study is '{study}'; there are {', '.join(NETWORKS)}.{did_you_mean(study, list(NETWORKS))}")
     if importlib.util.find_spec("torch") is None:
         raise UserError("--against=torch: PyTorch is not installed; pip install torch")
-    name = NETWORKS[study]
-    ours = Rival(f"eegjax.benchmarks.{name}_jax", {}, batch=batch, tuned=tuned)
-    theirs = Rival(f"eegjax.benchmarks.{name}_torch", PINNED, batch=batch)
+    network = NETWORKS[study]
+    batch = network.batch if batch is None else batch
+    ours = Rival("eegjax.benchmarks.network_jax", {}, network=network, batch=batch, tuned=tuned)
+    theirs = Rival("eegjax.benchmarks.network_torch", PINNED, network=network, batch=batch)
     try:
         outputs = [np.asarray(rival.ask("value", "logits")) for rival in (ours, theirs)]
         difference = float(np.abs(outputs[0] - outputs[1]).max() / np.abs(outputs[1]).max())
         if not difference < CLOSE:
-            raise UserError(f"{name}: outputs on the same weights differ by {difference:.1e} of the largest")
-        lines = [f"{name}, {batch} examples per step; outputs equal to {difference:.0e} of the largest."]
+            raise UserError(f"{network.title}: outputs on the same weights differ by {difference:.1e} of the largest")
+        of = f"{network.title}, {ours.ask('value', 'n_parameters'):,} parameters, batch {batch}"
+        lines = [f"{of}; outputs equal to {difference:.0e} of the largest."]
         lines += [rival.ask("value", "settings") for rival in (ours, theirs)]
         pinned = " ".join(f"{key}={value}" for key, value in PINNED.items())
         lines += [

@@ -312,6 +312,10 @@ def test_the_standard_protocol_has_no_quirk_and_the_papers_has_most() -> None:
     assert [words for words in (*in_paper, *only_there) if words not in told] == []
     assert "about 1000" not in " ".join(quirks(configure("paper", data__zones__n_active=1000)))
     assert "introduction" not in " ".join(quirks(configure("paper", train__n_epochs=100)))
+    kept = "Thresholds are chosen on samples kept from training"
+    assert kept not in told
+    assert kept in " ".join(quirks(configure("paper", splits__validation_share=0.1)))
+    assert kept in " ".join(quirks(configure("paper", splits__kind="head")))
 
 
 # ---- figures
