@@ -132,3 +132,8 @@ def save(path: Path, folds: Sequence[Fold]) -> None:
             row[f"{side}_groups"] = sorted(set(fold.group[examples].tolist()))
         rows.append(row)
     write_json(path, rows)
+
+
+def evenly_spread(rows: np.ndarray, n: int) -> np.ndarray:
+    """At most n of some rows [m, ...], evenly spread over them, in their order; the ends are among them."""
+    return rows[np.unique(np.linspace(0, len(rows) - 1, min(n, len(rows))).round().astype(int))]

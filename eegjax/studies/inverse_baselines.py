@@ -8,7 +8,7 @@ from ml_collections import ConfigDict
 
 from eegjax.baselines import inverse as classical
 from eegjax.data.dataset import Dataset
-from eegjax.data.splits import Fold
+from eegjax.data.splits import Fold, evenly_spread
 from eegjax.evaluate.points import jittered_points, random_points
 from eegjax.studies.inverse_data import drawn
 from eegjax.studies.inverse_numbers import metric
@@ -88,7 +88,7 @@ def _classical(config: ConfigDict, scene: Scene, fold: Fold, method: str) -> tup
 def tuning_rows(config: ConfigDict, fold: Fold) -> np.ndarray:
     """[n] rows on which whatever has to be chosen is chosen: of the validation part, or, without one, of training."""
     rows = fold.validation if len(fold.validation) else fold.train[: config.test.n_train_part]
-    return rows[np.unique(np.linspace(0, len(rows) - 1, min(config.test.n_tuning, len(rows))).round().astype(int))]
+    return evenly_spread(rows, config.test.n_tuning)
 
 
 def _voxelised(scene: Scene, row: int, true: True_) -> Found:

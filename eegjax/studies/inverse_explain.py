@@ -9,6 +9,7 @@ from ml_collections import ConfigDict
 
 from eegjax.data.dataset import Dataset
 from eegjax.data.feed import gather
+from eegjax.data.splits import evenly_spread
 from eegjax.data.volume_estimate import write_volume_estimate
 from eegjax.studies import explanations
 from eegjax.studies.inverse_data import source
@@ -57,8 +58,7 @@ def _examples(
 ) -> dict[str, np.ndarray]:
     """A few tested samples that aren't silent, from few sources to many."""
     some = samples[samples["n_true"] > 0].sort_values(["n_true", "example"])
-    chosen = some.iloc[np.unique(np.linspace(0, len(some) - 1, min(N_EXAMPLES, len(some))).round().astype(int))]
-    rows = chosen["example"].to_numpy()
+    rows = evenly_spread(some["example"].to_numpy(), N_EXAMPLES)
     batch = gather(np, source(config, scene.dataset), rows, rows >= 0)
     made = jax.jit(lambda batch: inputs(config)({}, batch, None, False))(batch)
     grids = [scene.grids[number] for number in scene.number[rows]]

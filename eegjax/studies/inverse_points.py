@@ -15,7 +15,7 @@ import pandas as pd
 from ml_collections import ConfigDict
 
 from eegjax.data.dataset import Dataset
-from eegjax.data.splits import Fold
+from eegjax.data.splits import Fold, evenly_spread
 from eegjax.evaluate import points
 from eegjax.evaluate.localisation import (
     MAX_PAIRS,
@@ -118,7 +118,8 @@ def calibrate(
     scene, frames = Scene(config, dataset), []
     for _, part in predictions.groupby(NAMES, sort=False):
         tuning = part[part["split"] == ("validation" if (part["split"] == "validation").any() else "train")]
-        threshold, neighbourhood = _tuned(scene, _spread(tuning, config.test.n_tuning), folder)
+        tuning = tuning.iloc[evenly_spread(np.arange(len(tuning)), config.test.n_tuning)]
+        threshold, neighbourhood = _tuned(scene, tuning, folder)
         test = part[part["split"] == "test"]
         find = partial(_peaks, config, threshold=threshold, neighbourhood=neighbourhood)
         rows = test["example"].to_numpy()
@@ -126,11 +127,6 @@ def calibrate(
         found = (scene_points(scene, row, volume, find) for row, volume in zip(rows, volumes, strict=True))
         frames.append(frame_of(scene, rows, found, threshold, test[NAMES].iloc[0].to_dict()))
     return pd.concat(frames, ignore_index=True)
-
-
-def _spread(frame: pd.DataFrame, n: int) -> pd.DataFrame:
-    """At most n rows, evenly spread."""
-    return frame.iloc[np.unique(np.linspace(0, len(frame) - 1, min(n, len(frame))).round().astype(int))]
 
 
 def _volumes(part: pd.DataFrame, folder: Path) -> np.ndarray:

@@ -23,6 +23,7 @@ from ml_collections import ConfigDict
 
 from eegjax.data.dataset import Dataset
 from eegjax.data.feed import Batch, gather
+from eegjax.data.splits import evenly_spread
 from eegjax.explain.activations import HIDDEN_STATE, activation_maps, vgg16_layers
 from eegjax.explain.sensitivity import accumulate, class_means, gradients
 from eegjax.models.vgg import VGG16Features
@@ -66,16 +67,12 @@ def _explained(
     if not len(shown):
         return found
     network = trained.load(folder, config.model.name, at_most=1)[0]
-    chosen = np.sort(np.concatenate([_spread(rows[targets == stage]) for stage in np.unique(targets)]))
+    of_stages = [evenly_spread(rows[targets == stage], EPOCHS_PER_STAGE) for stage in np.unique(targets)]
+    chosen = np.sort(np.concatenate(of_stages))
     maps, count = _sensitivity(config, dataset, study, network, rows, chosen)
     image = pictures[: len(shown)] * (shown >= 0)[:, None, None, None]
     activations = _activations(config, dataset, network, shown)
     return {"sensitivity": maps, "count": count, "shown": shown, "image": image, **activations, **found}
-
-
-def _spread(rows: np.ndarray) -> np.ndarray:
-    """At most EPOCHS_PER_STAGE of some rows, evenly spread."""
-    return rows[np.unique(np.linspace(0, len(rows) - 1, min(len(rows), EPOCHS_PER_STAGE)).round().astype(int))]
 
 
 def _middle(rows: np.ndarray) -> int:

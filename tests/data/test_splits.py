@@ -153,3 +153,17 @@ def test_saved_folds_say_everything(tmp_path):
             assert row[side] == getattr(one, side).tolist()
     assert [row["train_groups"] + row["validation_groups"] for row in rows] == [["a", "b"], ["a"]]
     assert rows[0]["test_groups"] == ["c"]
+
+
+@given(st.integers(0, 60), st.integers(1, 70))
+def test_evenly_spread_rows(m, n):
+    """As many as asked for or all there are; gaps differ by one at most; the ends are among them."""
+    rows = 100 + 7 * np.arange(m)
+    chosen = splits.evenly_spread(rows, n)
+    assert len(chosen) == min(m, n)
+    assert set(chosen) <= set(rows)
+    if len(chosen) > 1:
+        gaps = np.diff(chosen) // 7
+        assert (gaps >= 1).all()
+        assert gaps.max() - gaps.min() <= 1
+        assert (chosen[0], chosen[-1]) == (rows[0], rows[-1])

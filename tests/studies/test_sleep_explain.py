@@ -12,6 +12,7 @@ import pytest
 
 from eegjax.data.dataset import Dataset
 from eegjax.data.feed import gather
+from eegjax.data.splits import evenly_spread
 from eegjax.studies import sleep, sleep_data, sleep_explain, trained
 from eegjax.studies.sleep_network import inputs, model
 
@@ -71,7 +72,9 @@ def test_a_map_is_the_mean_of_each_epoch_s_own_gradient(runs, name: str) -> None
     assert run.arrays["count"].tolist() == np.minimum(counts, sleep_explain.EPOCHS_PER_STAGE).tolist()
     index = run.dataset.index.iloc[rows]
     position = (index["onset_s"] / 30).round().astype(int).to_numpy() + 10_000 * (index["session"] == "2").to_numpy()
-    chosen = np.concatenate([sleep_explain._spread(rows[targets == stage]) for stage in range(len(STAGES))])
+    chosen = np.concatenate(
+        [evenly_spread(rows[targets == stage], sleep_explain.EPOCHS_PER_STAGE) for stage in range(len(STAGES))]
+    )
     distance = np.abs(position[:, None] - position[np.isin(rows, chosen)][None]).min(1)
     units, scored = sleep.units(run.config, run.dataset, rows[distance < 4] if "lstm" in name else chosen, False)
     units, scored = units.reshape(len(units), -1), scored.reshape(len(units), -1)
@@ -101,7 +104,6 @@ def test_stages_that_were_not_tested_have_no_map(runs, tmp_path: Path, monkeypat
     for stage, count in enumerate(found["count"]):
         assert (found["shown"][stage] >= 0) == bool(count)
         assert found["sensitivity"][stage].any() == found["image"][stage].any() == bool(count)
-    assert sleep_explain._spread(np.arange(100, 111)).tolist() == [100, 110]
 
 
 # ---- examples and activations
