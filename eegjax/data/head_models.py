@@ -90,7 +90,22 @@ def misplace(
 # ---- sources
 
 
-def place_sources(anatomy: Anatomy, inner_skull: Surface, n_sources: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+class Sources(NamedTuple):
+    """Where sources are.
+
+    positions_m: [n_sources, 3] float64.
+    normals: [n_sources, 3] float64, of the cortex or else radial.
+    depth_m: [n_sources] float64, below the inner skull.
+    n_dropped: how many points of cortex were left out.
+    """
+
+    positions_m: np.ndarray
+    normals: np.ndarray
+    depth_m: np.ndarray
+    n_dropped: int
+
+
+def place_sources(anatomy: Anatomy, inner_skull: Surface, n_sources: int) -> Sources:
     """Choose sources evenly spread over the cortex, or over what stands in for it, at least 5 mm below the inner skull.
 
     Cortex that lies higher is left out and counted in a note: a boundary element model is wrong there.
@@ -100,20 +115,18 @@ def place_sources(anatomy: Anatomy, inner_skull: Surface, n_sources: int) -> tup
         inner_skull: the same surface, dense.
         n_sources: how many.
 
-    Returns:
-        positions [n_sources, 3], m; normals [n_sources, 3], of the cortex or else radial; depths [n_sources], m.
-
     Raises:
         UserError: there aren't as many places.
     """
     points = _lattice(inner_skull, n_sources) if anatomy.cortex is None else anatomy.cortex
     depths = geometry.depth(inner_skull, points)
     keep = depths >= MIN_DEPTH_M
+    n_dropped = 0 if anatomy.cortex is None else int(np.count_nonzero(~keep))
     if anatomy.cortex is None:
         keep &= depths <= anatomy.deepest_m
-    elif not keep.all():
+    elif n_dropped:
         note(
-            f"{anatomy.name}: {np.count_nonzero(~keep)} of {len(points)} points of cortex are left out, "
+            f"{anatomy.name}: {n_dropped} of {len(points)} points of cortex are left out, "
             f"{np.count_nonzero(depths < 0)} outside the inner skull and the others less than {1000 * MIN_DEPTH_M:g} "
             "mm below it"
         )
@@ -125,7 +138,8 @@ def place_sources(anatomy: Anatomy, inner_skull: Surface, n_sources: int) -> tup
     places = places[geometry.spread(points[places], n_sources)]
     radial = points[places] - inner_skull.centre
     radial /= np.linalg.norm(radial, axis=1, keepdims=True)
-    return points[places], radial if anatomy.normals is None else anatomy.normals[places], depths[places]
+    normals = radial if anatomy.normals is None else anatomy.normals[places]
+    return Sources(points[places], normals, depths[places], n_dropped)
 
 
 def _lattice(inner_skull: Surface, n_sources: int) -> np.ndarray:

@@ -169,6 +169,8 @@ def _nearest(surface: Surface, points: np.ndarray) -> tuple[np.ndarray, np.ndarr
 def spread(points: np.ndarray, n_points: int) -> np.ndarray:
     """Choose points that lie far from each other: each the one farthest from all before (Gonzalez 1985).
 
+    The first one depends on how many they are: a finer choice isn't the coarser one and some more.
+
     Args:
         points: [n, 3] float, m.
         n_points: how many, at most n.
@@ -176,7 +178,7 @@ def spread(points: np.ndarray, n_points: int) -> np.ndarray:
     Returns:
         [n_points] int, their places in ascending order.
     """
-    chosen = [0]
+    chosen = [int(np.random.default_rng(n_points).integers(len(points)))]
     distances = np.full(len(points), np.inf)
     for _ in range(n_points - 1):
         distances = np.minimum(distances, ((points - points[chosen[-1]]) ** 2).sum(axis=1))

@@ -7,7 +7,7 @@ of, MNE's version and this code's. `head_anatomy` says what kinds there are, `he
 import zipfile
 import zlib
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -17,7 +17,7 @@ from eegjax.data.head_surfaces import surface_of
 from eegjax.errors import UserError, did_you_mean, note
 from eegjax.files import hash_file, hash_of, locked, write_aside
 
-VERSION = 1  # to be raised where the same spec would make another head
+VERSION = 2  # to be raised where the same spec would make another head
 N_ZONES = 64  # as in the paper
 N_CHANS = (16, 32, 64, 128, 160, 256)  # BioSemi's caps
 _KINDS = ("sphere", "template")
@@ -37,7 +37,7 @@ class HeadSpec(NamedTuple):
         coregistration_mm: how far the cap really was from `electrodes_m`, in a seeded direction; the lead field is that
             of the real cap.
         coregistration_deg: how far it was turned, around a seeded axis.
-        seed: of warp, zones, tangents and the real cap.
+        seed: of warp, zones, the direction across the cortex and the real cap.
     """
 
     kind: str = "template"
@@ -59,13 +59,14 @@ class Head(NamedTuple):
         electrodes_m: [n_chans, 3] float64, as an experimenter knows them.
         sources_m: [n_sources, 3] float64, at least 5 mm below the inner skull.
         orientations: [n_sources, 2, 3] float64 unit vectors: the normal of the cortex (radial where there is no
-            surface) and a random tangent.
+            surface), and across it in a direction that all of a head share.
         depth_m: [n_sources] float64, distance to the inner skull.
         zone: [n_sources] int64, which of 64 k-means clusters of the sources.
         lead_field: [n_chans, n_sources, 3] float64, V / (A m), average reference.
         scalp: [n_vertices, 3] float64.
         inner_skull: [n_vertices, 3] float64.
         electrode_fit_mm: [n_chans] float64, how far the scalp was from the scaled montage.
+        n_dropped: points of cortex that were left out, outside the inner skull or less than 5 mm below it.
     """
 
     name: str
@@ -79,6 +80,7 @@ class Head(NamedTuple):
     scalp: np.ndarray
     inner_skull: np.ndarray
     electrode_fit_mm: np.ndarray
+    n_dropped: int
 
 
 def heads_of(root: Path | None, like: HeadSpec | None = None, n_heads: int = 4) -> tuple[HeadSpec, ...]:
@@ -132,11 +134,8 @@ def make_head(spec: HeadSpec, root: Path | None, cache: Path) -> Head:
         UserError: no such head, impossible numbers, missing or broken files, a full disk.
     """
     _check(spec, root)
-    import mne
-
     files = head_files(spec.kind, root)
-    key = [VERSION, mne.__version__, spec._asdict(), {name: hash_file(path) for name, path in files.items()}]
-    path = Path(cache) / f"head-{spec.kind}-{spec.warp}-{hash_of(key)}.npz"
+    path = Path(cache) / f"head-{spec.kind}-{spec.warp}-{hash_of(made_of(spec, root))}.npz"
     with locked(Path(cache) / ".heads.lock"):
         if path.exists():
             try:
@@ -146,6 +145,14 @@ def make_head(spec: HeadSpec, root: Path | None, cache: Path) -> Head:
         head = _make(spec, read_anatomy(spec.kind, files))
         write_head(path, head)
     return head
+
+
+def made_of(spec: HeadSpec, root: Path | None) -> list[Any]:
+    """All that makes a head what it is: this code, MNE, what was asked for, the contents of the files."""
+    import mne
+
+    files = head_files(spec.kind, root)
+    return [VERSION, mne.__version__, spec._asdict(), {name: hash_file(path) for name, path in files.items()}]
 
 
 def _check(spec: HeadSpec, root: Path | None) -> None:
@@ -177,7 +184,7 @@ def _make(spec: HeadSpec, anatomy: Anatomy) -> Head:
     inner_skull = surface_of(anatomy.inner_skull, anatomy.inner_skull.mean(axis=0))
     with threadpool_limits(1):
         electrodes = models.place_electrodes(spec.n_chans, scalp)
-        sources_m, normals, depth_m = models.place_sources(anatomy, inner_skull, spec.n_sources)
+        sources = models.place_sources(anatomy, inner_skull, spec.n_sources)
         real_m = electrodes.positions_m
         if spec.coregistration_mm or spec.coregistration_deg:
             rng = np.random.default_rng([spec.seed, 2])
@@ -190,14 +197,15 @@ def _make(spec: HeadSpec, anatomy: Anatomy) -> Head:
             anatomy.name,
             electrodes.ch_names,
             electrodes.positions_m,
-            sources_m,
-            np.stack([normals, _tangents(normals, spec.seed)], axis=1),
-            depth_m,
-            KMeans(N_ZONES, n_init=1, random_state=spec.seed).fit_predict(sources_m).astype(np.int64),
-            models.lead_field(conductor, scalp, electrodes.ch_names, real_m, sources_m),
+            sources.positions_m,
+            np.stack([sources.normals, _across(sources.normals, spec.seed)], axis=1),
+            sources.depth_m,
+            KMeans(N_ZONES, n_init=1, random_state=spec.seed).fit_predict(sources.positions_m).astype(np.int64),
+            models.lead_field(conductor, scalp, electrodes.ch_names, real_m, sources.positions_m),
             anatomy.scalp,
             anatomy.inner_skull,
             electrodes.fit_mm,
+            sources.n_dropped,
         )
 
 
@@ -211,10 +219,15 @@ def _warp(spec: HeadSpec) -> np.ndarray:
     return shear
 
 
-def _tangents(normals: np.ndarray, seed: int) -> np.ndarray:
-    """[n, 3] random unit vectors perpendicular to the normals [n, 3]."""
-    tangents = np.cross(normals, np.random.default_rng([seed, 1]).normal(size=normals.shape))
-    return tangents / np.linalg.norm(tangents, axis=1, keepdims=True)
+def _across(normals: np.ndarray, seed: int) -> np.ndarray:
+    """[n, 3] unit vectors perpendicular to the normals [n, 3]: a random direction, laid flat on the cortex.
+
+    One direction for the whole head, so that the sources of a patch add up: where each has its own, a patch cancels
+    itself to a sixth of its field.
+    """
+    direction = np.random.default_rng([seed, 1]).normal(size=3)
+    flat = direction - (normals @ direction)[:, None] * normals
+    return flat / np.linalg.norm(flat, axis=1, keepdims=True)
 
 
 def write_head(path: Path, head: Head) -> Path:
@@ -248,4 +261,4 @@ def read_head(path: Path) -> Head:
             f"{path}: a lead field of {head.lead_field.shape}, expected ({n_chans}, {n_sources}, 3) as there are "
             "electrodes and sources; delete it and make the head again"
         )
-    return head._replace(name=str(head.name), ch_names=tuple(map(str, head.ch_names)))
+    return head._replace(name=str(head.name), ch_names=tuple(map(str, head.ch_names)), n_dropped=int(head.n_dropped))

@@ -12,7 +12,8 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
 
-MODEL_COLOURS = (BLUE, VERMILION, "#009e73", "#cc79a7", "#e69f00", "#56b4e9")  # Okabe & Ito
+GREEN = "#009e73"
+MODEL_COLOURS = (BLUE, VERMILION, GREEN, "#cc79a7", "#e69f00", "#56b4e9")  # Okabe & Ito
 Bins = tuple[np.ndarray, np.ndarray, np.ndarray]  # mean confidence, share right, count
 SMOOTHED = 10  # a training curve is smoothed over the tenth part of its logged steps
 
@@ -57,7 +58,8 @@ def draw_losses(
     Args:
         path: the PNG to write.
         frame: rows of `metrics.jsonl`: model (its name), fold, seed, step, loss and accuracy (of one batch), and
-            validation_loss and validation_accuracy where there is a validation part.
+            validation_loss and validation_accuracy where there is a validation part, test_loss and test_accuracy
+            where the test part is watched.
         title: above the figure.
         simulated: stamp the figure as made from simulated data.
         log: losses on a logarithmic scale and not smoothed, for those that explode.
@@ -73,6 +75,7 @@ def draw_losses(
         for axis, metric in zip(column, metrics, strict=True):
             _draw_metric(axis, rows, metric, "training", BLUE, smoothed=not log)
             _draw_metric(axis, rows, f"validation_{metric}", "validation", VERMILION)
+            _draw_metric(axis, rows, f"test_{metric}", "test", GREEN)
         column[0].set_title(name, fontsize=11, fontweight="bold")
         column[-1].set_xlabel("step")
         column[0].legend(frameon=False, fontsize=9)

@@ -13,6 +13,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
+from scipy.ndimage import binary_dilation
+from scipy.spatial import cKDTree
 
 from eegjax.errors import UserError, did_you_mean
 
@@ -35,7 +37,7 @@ class Grid(NamedTuple):
         Raises:
             UserError: a point lies outside the cube.
         """
-        place = np.floor((np.asarray(points_mm, np.float64) - self.origin_mm) / self.voxel_mm + ROUNDING)
+        place = self._place(points_mm)
         outside = ~((place >= 0) & (place < self.n)).all(-1)
         if outside.any():
             raise UserError(
@@ -43,6 +45,13 @@ class Grid(NamedTuple):
                 "from all points that it is to hold"
             )
         return place.astype(np.int32)
+
+    def to_nearest_voxel(self, points_mm: np.ndarray) -> np.ndarray:
+        """Likewise, but what lies outside the cube belongs to the voxel at its border: [..., 3] int32."""
+        return np.clip(self._place(points_mm), 0, self.n - 1).astype(np.int32)
+
+    def _place(self, points_mm: np.ndarray) -> np.ndarray:
+        return np.floor((np.asarray(points_mm, np.float64) - self.origin_mm) / self.voxel_mm + ROUNDING)
 
     def to_mm(self, voxels: np.ndarray) -> np.ndarray:
         """The centres of voxels: [..., 3] int -> [..., 3] float64, mm."""
@@ -202,9 +211,33 @@ def _empty(values: jax.Array, n_voxels: int) -> jax.Array:
     return jnp.zeros((*values.shape[:-1], n_voxels), values.dtype)
 
 
-def grid_mask(voxels: jax.Array | np.ndarray, n: int, side: int = 1) -> jax.Array:
-    """The voxels that can hold a source, or its cube: [n_sources, 3] int -> [n, n, n] bool."""
-    return scatter(jnp.ones(len(voxels)), voxels, n, side=side) > 0
+def grid_mask(grid: Grid, sources_mm: np.ndarray, side: int = 1) -> np.ndarray:
+    """The voxels that can hold a source, or a voxel of its cube, wherever exactly the sources lie.
+
+    Sources stand for the cortex between them: what is as near to one of them as they are to each other where they are
+    the sparsest. If they were chosen to lie far from each other (Gonzalez 1985), that is all of the cortex, and no
+    finer choice has a source outside.
+
+    Args:
+        grid: of the volume.
+        sources_mm: [n_sources, 3] float, mm.
+        side: of the cube that stands for a source, 1, 3, 5, 7 or 9 voxels.
+
+    Returns:
+        [n, n, n] bool.
+    """
+    reach_mm = cKDTree(sources_mm).query(sources_mm, k=2)[0][:, 1].max()
+    steps = np.ceil(reach_mm / grid.voxel_mm).astype(int)
+    offsets = np.indices(2 * steps + 1).reshape(3, -1).T - steps
+    inside = np.zeros((grid.n,) * 3, bool)
+    for source_mm, voxel in zip(np.asarray(sources_mm), grid.to_voxel(sources_mm), strict=True):
+        voxels = voxel + offsets
+        voxels = voxels[((voxels >= 0) & (voxels < grid.n)).all(-1)]
+        low_mm = grid.origin_mm + voxels * grid.voxel_mm
+        nearest_mm = np.clip(source_mm, low_mm, low_mm + grid.voxel_mm)  # of the voxel to the source
+        inside[tuple(voxels[np.linalg.norm(nearest_mm - source_mm, axis=1) <= reach_mm].T)] = True
+    _check_side(side)
+    return binary_dilation(inside, np.ones((side,) * 3, bool))
 
 
 @partial(jax.jit, static_argnames="side")

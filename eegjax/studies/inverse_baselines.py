@@ -10,6 +10,7 @@ from eegjax.baselines import inverse as classical
 from eegjax.data.dataset import Dataset
 from eegjax.data.splits import Fold, evenly_spread
 from eegjax.evaluate.points import jittered_points, random_points
+from eegjax.signal.minimum_norm import LCMV_TIMES
 from eegjax.studies.inverse_data import drawn
 from eegjax.studies.inverse_numbers import metric
 from eegjax.studies.inverse_points import Found, Scene, True_, frame_of
@@ -27,28 +28,30 @@ def baselines(config: ConfigDict, dataset: Dataset, folds: Sequence[Fold]) -> pd
     """
     scene, frames = Scene(config, dataset), []
     for fold in folds:
-        for name, threshold, found in _rows(config, scene, fold):
-            names = {"model": name, "member": 0, "fold": fold.name, "seed": 0}
+        for name, threshold, tuned, found in _rows(config, scene, fold):
+            names = {"model": name, "member": 0, "fold": fold.name, "seed": 0, "tuned": tuned}
             frames.append(frame_of(scene, fold.test, found, threshold, names))
     return pd.concat(frames, ignore_index=True)
 
 
-def _rows(config: ConfigDict, scene: Scene, fold: Fold) -> Iterator[tuple[str, float, list[Found]]]:
+def _rows(config: ConfigDict, scene: Scene, fold: Fold) -> Iterator[tuple[str, float, str, list[Found]]]:
+    """A baseline's name, threshold, whatever else was tuned, and what it says of the test part."""
     truths, _ = scene.truths(fold.test)
     for method in config.test.classical:
-        if method != "LCMV" or config.data.n_times > 1:
-            threshold, found = _classical(config, scene, fold, method)
-            yield method, threshold, found
-    nothing = float("nan")
-    yield "voxelised truth", nothing, [_voxelised(scene, *pair) for pair in zip(fold.test, truths, strict=True)]
+        if method != "LCMV" or config.data.n_times >= LCMV_TIMES:
+            setting, found = _classical(config, scene, fold, method)
+            apart = f"peaks {setting.distance_mm:g} {config.test.unit} apart"  # distances are in the radii's unit
+            yield method, setting.threshold, f"lambda2 {setting.lambda2:g}, {apart}", found
+    nothing = float("nan"), ""
+    yield "voxelised truth", *nothing, [_voxelised(scene, *pair) for pair in zip(fold.test, truths, strict=True)]
     rng = np.random.default_rng(config.seed)
     for n in N_RANDOM:
-        yield f"random {n}", nothing, [_random(scene, row, n, rng) for row in fold.test]
-    yield "jittered truth", nothing, [_jittered(scene, *pair, rng) for pair in zip(fold.test, truths, strict=True)]
+        yield f"random {n}", *nothing, [_random(scene, row, n, rng) for row in fold.test]
+    yield "jittered truth", *nothing, [_jittered(scene, *pair, rng) for pair in zip(fold.test, truths, strict=True)]
 
 
-def _classical(config: ConfigDict, scene: Scene, fold: Fold, method: str) -> tuple[float, list[Found]]:
-    """A method's threshold and answers."""
+def _classical(config: ConfigDict, scene: Scene, fold: Fold, method: str) -> tuple[classical.Setting, list[Found]]:
+    """What a method is tuned to, and its answers."""
     of_voxels = config.test.unit == "voxels"
     voxel_mm = [float(np.mean(grid.voxel_mm)) if of_voxels else 1.0 for grid in scene.grids]
     models = []
@@ -82,12 +85,13 @@ def _classical(config: ConfigDict, scene: Scene, fold: Fold, method: str) -> tup
         sources_mm = scene.pairs[scene.number[row]][0].sources_m * 1e3
         mm = scene.to_mm(row, answer.points_mm) if of_voxels else answer.points_mm
         found.append(Found(mm, scene.to_voxels(row, mm), answer.values, answer.amplitudes, sources_mm))
-    return setting.threshold, found
+    return setting, found
 
 
 def tuning_rows(config: ConfigDict, fold: Fold) -> np.ndarray:
     """[n] rows on which whatever has to be chosen is chosen: of the validation part, or, without one, of training."""
-    rows = fold.validation if len(fold.validation) else fold.train[: config.test.n_train_part]
+    n_train = config.test.n_train_part or len(fold.train)  # as many as networks predict
+    rows = fold.validation if len(fold.validation) else evenly_spread(fold.train, n_train)
     return evenly_spread(rows, config.test.n_tuning)
 
 

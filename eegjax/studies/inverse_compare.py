@@ -11,10 +11,11 @@ from eegjax.report.curves import draw_losses
 from eegjax.report.tables import write_table
 from eegjax.studies.inverse_figures import draw_f1, training_log
 from eegjax.studies.inverse_numbers import curves, difference
+from eegjax.studies.inverse_paper import NETWORKS as PUBLISHED
 from eegjax.studies.inverse_paper import quirks
 from eegjax.studies.inverse_report import Finished, cells, heads, paper_metric, points_notes, scored, to_first, verdict
 
-NETWORKS = {"V-Net": "v_net", "3D U-Net": "u_net"}
+NETWORKS = {published.title: name for name, published in PUBLISHED.items()}
 TASKS = {"classification": "cross_entropy", "regression": "mse"}
 DILATIONS = {"plain": 1, "dilated": 5}  # side in voxels of the cube that stands for a point
 CLASSICAL = ("eLORETA",)  # of all runs but the first, which has every one: they are the same in all runs
@@ -22,12 +23,18 @@ COPIED = ("heads", "paper_metric")  # tables that are the same in all runs
 
 
 def rows(protocol: str) -> dict[str, dict[str, Any]]:
-    """The runs that the tables need: both networks, both formulations, plain and dilated; the same in all protocols."""
+    """The runs that the tables need: both networks, both formulations, plain and dilated; the same in all protocols.
+
+    In the paper's each network has its own batch size and weight decay, in the place of what was asked for.
+    """
     found: dict[str, dict[str, Any]] = {}
     for network, name in NETWORKS.items():
         for task, loss in TASKS.items():
             for form, side in DILATIONS.items():
                 fields = {"model.name": name, "model.beside": (), "train.loss": loss, "data.dilation": side}
+                if protocol == "paper":
+                    published = PUBLISHED[name]
+                    fields |= {"train.batch_size": published.batch_size, "train.weight_decay": published.weight_decay}
                 classical = CLASSICAL if found else METHODS
                 found[_row(network, task, form)] = fields | {"test.classical": classical}
     return found

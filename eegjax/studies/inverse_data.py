@@ -20,18 +20,21 @@ from eegjax.data import dataset as datasets
 from eegjax.data.dataset import Dataset, Part
 from eegjax.data.feed import Source
 from eegjax.data.head_anatomy import cortex_of, head_files
+from eegjax.data.heads import made_of
 from eegjax.data.splits import Fold
 from eegjax.errors import UserError, did_you_mean, note
-from eegjax.files import hash_file, locked
+from eegjax.files import locked
 from eegjax.signal.minimum_norm import amplitudes, make_operator
 from eegjax.signal.sources import Patches, Sample, Zones, simulate
 from eegjax.signal.voxels import coarseness, pairs_in_one_voxel
 from eegjax.studies import inverse_heads as heads
+from eegjax.studies import roots
 from eegjax.studies.inverse_heads import Recorded
-from eegjax.studies.inverse_numbers import headline
+from eegjax.studies.inverse_numbers import SLIPS, headline
 
 VERSION = 2  # raised where the same settings would make another dataset
 CHUNK = 100  # samples that are simulated at once
+N_SEARCHED, SEARCH_TEST_SHARE = 1000, 0.2  # of the paper's parameter search: 800 and 200 samples
 LAMBDA2 = 1 / 9  # of the eLORETA that a network may be fed with: an SNR of 3, as is usual
 
 
@@ -65,6 +68,8 @@ def prepare(config: ConfigDict) -> Dataset:
         UserError: anything wrong with the heads or the settings.
     """
     _check(config)
+    if config.protocol == "demo":
+        roots.refuse(config)
     root, recordings = Path(config.run.root) / "datasets", heads.recorded(config)
     with locked(root / ".lock"):  # a second run waits instead of preparing the same again
         keys = [_key(config, one, place) for place, one in enumerate(recordings)]
@@ -85,7 +90,7 @@ def prepare(config: ConfigDict) -> Dataset:
 
 
 def _check(config: ConfigDict) -> None:
-    kind, kinds = config.splits.kind, ("random", "head")
+    kind, kinds = config.splits.kind, ("random", "head", "search")
     if kind not in kinds:
         raise UserError(f"config.splits.kind is '{kind}'; there are {', '.join(kinds)}.{did_you_mean(kind, kinds)}")
     data, lengths = (
@@ -104,14 +109,18 @@ def _check(config: ConfigDict) -> None:
         if name not in METHODS:
             known = f"{', '.join(METHODS)}.{did_you_mean(name, METHODS)}"
             raise UserError(f"config.test.classical holds '{name}'; there are {known}")
+    for slip in map(str, config.test.slips):
+        if slip not in SLIPS:
+            known = f"{', '.join(SLIPS)}.{did_you_mean(slip, SLIPS)}"
+            raise UserError(f"config.test.slips holds '{slip}'; there are {known}")
     settings(config)
     headline(config)
 
 
 def _key(config: ConfigDict, one: Recorded, place: int) -> list[Any]:
     """All that a recording depends on beside the card."""
-    files = head_files(one.nominal.kind, heads.root_of(config))
-    return [[*one], place, {name: hash_file(path) for name, path in files.items()}]
+    root = heads.root_of(config)
+    return [[*one], place, made_of(one.nominal, root), made_of(one.real, root)]
 
 
 def _card(config: ConfigDict) -> dict[str, Any]:
@@ -152,12 +161,14 @@ def _part(config: ConfigDict, n_sources: int, place: int, one: Recorded) -> Part
             "real": one.real._asdict(),
             "nominal": one.nominal._asdict(),
             "coloured": one.coloured,
-            "tested": one.left_out or config.splits.kind == "random",
+            "tested": one.left_out or config.splits.kind != "head",
             "trained": not one.left_out,
             "voxel_mm": grid.voxel_mm.tolist(),
             "electrode_fit_mm": float(nominal.electrode_fit_mm.mean()),
             "electrode_fit_max_mm": float(nominal.electrode_fit_mm.max()),
             "cortex": cortex_of(one.nominal.kind, head_files(one.nominal.kind, heads.root_of(config))),
+            "depth_mm": [float(end) for end in (real.depth_m.min() * 1e3, real.depth_m.max() * 1e3)],
+            "n_dropped": real.n_dropped,
             "n_sources": len(nominal.sources_m),
             "n_sources_real": len(real.sources_m),
             "pairs_in_one_voxel": pairs_in_one_voxel(grid.to_voxel(nominal.sources_m * 1e3)),
@@ -260,7 +271,8 @@ def snapshot(config: ConfigDict, voltages: Any, xp: Any) -> Any:
 def folds(config: ConfigDict, dataset: Dataset) -> list[Fold]:
     """One fold: whole heads for test and validation, or samples of all heads at random.
 
-    Of random ones each is a group by itself: they are drawn independently of each other.
+    Of random ones each is a group by itself: they are drawn independently of each other. Those of the parameter search
+    are the first 1000 that the random fold draws for training, or all if there are fewer, split once more.
     """
     rng, index = np.random.default_rng(config.seed), dataset.index
     rows = np.arange(len(index))
@@ -270,10 +282,17 @@ def folds(config: ConfigDict, dataset: Dataset) -> list[Fold]:
         validated = ~tested & (head == head[~tested][-1])
         name = f"{head[tested][0]} left out"
         return [Fold(name, rows[~(tested | validated)], rows[validated], rows[tested], head)]
-    order, n_test = rng.permutation(rows), round(len(rows) * config.splits.test_share)
-    n_validation = round((len(rows) - n_test) * config.splits.validation_share)
-    test, validation, train = np.split(order, [n_test, n_test + n_validation])
-    return [Fold("random", np.sort(train), np.sort(validation), np.sort(test), rows)]
+    splits = config.splits
+    test, validation, train = _cut(rng.permutation(rows), splits.test_share, splits.validation_share)
+    if splits.kind == "search":
+        test, validation, train = _cut(train[:N_SEARCHED], SEARCH_TEST_SHARE, splits.validation_share)
+    return [Fold(splits.kind, np.sort(train), np.sort(validation), np.sort(test), rows)]
+
+
+def _cut(order: np.ndarray, test_share: float, validation_share: float) -> list[np.ndarray]:
+    """Test, validation (a share of the rest) and training rows, in this order."""
+    n_test = round(len(order) * test_share)
+    return np.split(order, [n_test, n_test + round((len(order) - n_test) * validation_share)])
 
 
 def classes(config: ConfigDict) -> tuple[str, ...]:
@@ -328,7 +347,8 @@ def _of_heads(config: ConfigDict, dataset: Dataset) -> dict[str, np.ndarray]:
     for row, (nominal, real) in zip(dataset.card["recordings"], pairs, strict=True):
         electrode_grid, grid = heads.grids(config, nominal)
         voxels = grid.to_voxel(nominal.sources_m * 1e3)
-        one = {"source_voxels": _padded(grid.to_voxel(real.sources_m * 1e3), n_real, -1)}
+        # the grid is that of the assumed sources: real ones may lie just outside
+        one = {"source_voxels": _padded(grid.to_nearest_voxel(real.sources_m * 1e3), n_real, -1)}
         if config.model.grid_mask:
             one["grid"] = heads.mask(config, nominal)
         if config.inputs.kind == "eloreta":

@@ -9,6 +9,7 @@ import pandas as pd
 from eegjax.report.curves import draw_losses
 from eegjax.report.localisation import Curve, Scene, f1_curves, points_in_head, sections
 from eegjax.studies.inverse_numbers import ANSWER, POINTS
+from eegjax.studies.inverse_paper import RADII, RANDOM_POINTS, random_curve
 from eegjax.studies.inverse_report import Finished, title_of
 
 METRIC = {  # the panels of Figure 1
@@ -29,6 +30,7 @@ def figures(folder: Path) -> list[Path]:
     }
     title = "The metric, of guesses and of almost perfect predictions: mean ± sd over samples"
     f1_curves(place / "figure_1_metric.png", run.config.test.radii, panels, run.config.test.unit, title, run.simulated)
+    _draw_paper_metric(place / "paper_metric.png", run.simulated)
     log = training_log(folder)
     log = log.assign(model=log["model"].map(title_of))
     draw_losses(place / "figure_2_losses.png", log, "Loss in training", run.simulated, log=True)
@@ -39,6 +41,14 @@ def figures(folder: Path) -> list[Path]:
         _draw_sections(place / f"sections_{name}.png", run, name, examples)
     draw_f1(place / "figure_4_f1.png", {"": run}, f"F1 of predicted points, {run.config.protocol}")
     return sorted(place.glob("[!.]*.png"))
+
+
+def _draw_paper_metric(path: Path, simulated: bool) -> None:
+    """Draw the curves of random points that the authors published, dashed, and ours of the same metric."""
+    curves: dict[str, Curve] = {f"{n} points": random_curve(n) for n in RANDOM_POINTS}
+    published: dict[str, Curve] = {f"{n} points, published": (np.array(f1), None) for n, f1 in RANDOM_POINTS.items()}
+    title = "The paper's metric: F1 of random points"
+    f1_curves(path, RADII, {"": curves | published}, "voxels", title, simulated, list(published))
 
 
 def training_log(folder: Path) -> pd.DataFrame:

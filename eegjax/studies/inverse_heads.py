@@ -131,7 +131,7 @@ def mask(config: ConfigDict, nominal: Head) -> np.ndarray:
     grid = grids(config, nominal)[1]
     if not config.model.grid_mask:
         return np.ones((grid.n,) * 3, bool)
-    return np.asarray(grid_mask(grid.to_voxel(nominal.sources_m * 1e3), grid.n, max(3, config.data.dilation)))
+    return grid_mask(grid, nominal.sources_m * 1e3, config.data.dilation)
 
 
 def source_space(head: Head, n_sources: int) -> SourceSpace:

@@ -1,5 +1,6 @@
 """The inverse study's networks: what they see, what they learn from, what is made of their answers."""
 
+import math
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -7,6 +8,7 @@ from typing import Any
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 from ml_collections import ConfigDict
 
 from eegjax.data.dataset import Dataset
@@ -90,7 +92,7 @@ def model(config: ConfigDict, dataset: Dataset) -> nn.Module:
     """The network named in the configuration.
 
     Raises:
-        UserError: no such network or loss, or the grid can't be halved as often as it does.
+        UserError: no such network or loss, not as many levels, or the grid can't be halved as often as it does.
     """
     name, settings = config.model.name, config.model
     for field, word, words in (("model.name", name, MODELS), ("train.loss", config.train.loss, LOSSES)):
@@ -99,7 +101,7 @@ def model(config: ConfigDict, dataset: Dataset) -> nn.Module:
     if config.train.precision not in DTYPES:
         raise UserError(f"config.train.precision is '{config.train.precision}'; there are {', '.join(DTYPES)}")
     deepest = len(unet_3d.CHANNELS if name == "u_net" else vnet.LEVELS)
-    own = {"width": settings.width, "depth": min(settings.depth, deepest), "remat": settings.remat}
+    own = {"width": settings.width, "depth": settings.depth or deepest, "remat": settings.remat}
     own["dtype"] = DTYPES[config.train.precision]
     n_outputs = 1 if config.train.loss in REGRESSION else 2
     network: nn.Module
@@ -120,7 +122,7 @@ def loss(config: ConfigDict) -> Callable[[Any, Any, Batch], tuple[jax.Array, dic
     def per_example(stats: Any, outputs: jax.Array, batch: Batch) -> tuple[jax.Array, dict[str, jax.Array]]:
         target, grid = batch["target"], batch.get("grid")
         if name in REGRESSION:
-            wanted = target * config.train.target_factor
+            wanted = _with_centre(target * config.train.target_factor, target > 0, config.train.centre_value)
             return (volume_losses.mse if name == "mse" else volume_losses.l1)(outputs, wanted, grid), {}
         if name == "cross_entropy":
             of_class = jnp.asarray(weights) if weights else volume_losses.balanced_weights(target, grid) ** balance
@@ -128,6 +130,22 @@ def loss(config: ConfigDict) -> Callable[[Any, Any, Batch], tuple[jax.Array, dic
         return (volume_losses.soft_dice if name == "dice" else volume_losses.focal)(outputs, target, grid), {}
 
     return per_example
+
+
+def _with_centre(wanted: jax.Array, is_source: jax.Array, value: float) -> jax.Array:
+    """[batch, n, n, n] with a value around the grid's centre, in a ball that reaches to the nearest source voxel.
+
+    The authors' code fills a ball with -20 like this, where it is told to; none of what they report was. Its radius is
+    a whole number of voxels. Sources keep their values, and silent samples are left as they are.
+    """
+    if value == 0:
+        return wanted
+    n = wanted.shape[-1]
+    axis = np.arange(n) - math.ceil(n / 2)  # the authors' centre
+    distance = np.sqrt(axis[:, None, None] ** 2 + axis[:, None] ** 2 + axis**2).astype(np.float32)
+    nearest = jnp.where(is_source, distance, jnp.inf).min((1, 2, 3), keepdims=True)
+    inside = (distance <= jnp.floor(nearest)) & jnp.isfinite(nearest) & ~is_source
+    return jnp.where(inside, value, wanted)
 
 
 def predict(config: ConfigDict) -> Callable[[Any], jax.Array]:

@@ -17,6 +17,7 @@ POINTS = {"mm": ["x_mm", "y_mm", "z_mm"], "voxels": ["x", "y", "z"]}  # the colu
 SAMPLE = ["example", "recording", "n_true"]  # what samples of two runs have to share to be the same one
 ANSWER = ["example", "fold", "seed", "member"]  # a sample is tested once by each member
 ERRORS = ("error_mm", "dispersion_mm", "auc", "emd_mm")
+SLIPS = ("cumulative", "drop_last", "skip_empty")  # of the authors' code, as `f1_curve` calls them
 ENOUGH_HEADS = 5  # with fewer, drawing heads says nothing: samples are drawn
 N_DRAWS = 1000
 
@@ -66,8 +67,7 @@ def samples_of(frame: pd.DataFrame) -> pd.DataFrame:
 
 def metric(config: ConfigDict) -> dict[str, Any]:
     """How points are matched, for `f1_curve`."""
-    slips = bool(config.test.slips)
-    return {"matching": config.test.matching, "cumulative": slips, "drop_last": slips, "skip_empty": slips}
+    return {"matching": config.test.matching, **{slip: slip in config.test.slips for slip in SLIPS}}
 
 
 def curves(config: ConfigDict, frame: pd.DataFrame) -> Curves:
@@ -78,8 +78,8 @@ def curves(config: ConfigDict, frame: pd.DataFrame) -> Curves:
         frame: tested rows of one model.
 
     Returns:
-        The rows of `samples_of`, and [n_samples, n_radii] float64 in their order; `nan` where the paper's slips
-        skip a sample.
+        The rows of `samples_of`, and [n_samples, n_radii] float64 in their order; `nan` where the slip
+        `skip_empty` skips a sample.
     """
     test, columns = config.test, POINTS[config.test.unit]
     points = {

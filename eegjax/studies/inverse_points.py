@@ -32,8 +32,9 @@ from eegjax.studies.inverse_numbers import metric
 from eegjax.studies.predictions import INDEX_COLUMNS
 
 NAMES = ["model", "member", "fold", "seed"]
-SHARES = (0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)  # candidate thresholds, of the greatest value
+SHARES = (0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98)  # candidate thresholds, of the greatest value
 CUBES = 0  # peak-finding by cubes, which undoes the dilation; 1: every voxel above the threshold; 3: local maxima
+PEAKS = {CUBES: "centres of cubes", 1: "all voxels above", 3: "local maxima above"}
 
 
 class True_(NamedTuple):
@@ -68,9 +69,9 @@ class Scene:
         return found, samples.snr_db
 
     def to_voxels(self, row: int, mm: np.ndarray) -> np.ndarray:
-        """Positions in voxels of a row's grid, as whole numbers: the paper's unit."""
+        """Positions in voxels of a row's grid, as whole numbers: the paper's unit. Outside, those of its border."""
         grid = self.grids[self.number[row]]
-        return grid.to_voxel(mm).astype(float) if len(mm) else np.zeros((0, 3))
+        return grid.to_nearest_voxel(mm).astype(float) if len(mm) else np.zeros((0, 3))
 
     def to_mm(self, row: int, voxels: np.ndarray) -> np.ndarray:
         """The centres of voxels of a row's grid, in mm."""
@@ -125,7 +126,8 @@ def calibrate(
         rows = test["example"].to_numpy()
         volumes = _volumes(test, folder)
         found = (scene_points(scene, row, volume, find) for row, volume in zip(rows, volumes, strict=True))
-        frames.append(frame_of(scene, rows, found, threshold, test[NAMES].iloc[0].to_dict()))
+        names = {**test[NAMES].iloc[0].to_dict(), "tuned": PEAKS[neighbourhood]}
+        frames.append(frame_of(scene, rows, found, threshold, names))
     return pd.concat(frames, ignore_index=True)
 
 
@@ -197,7 +199,7 @@ def scene_points(scene: Scene, row: int, volume: np.ndarray, find: Callable[[np.
 def frame_of(
     scene: Scene, rows: np.ndarray, found: Iterable[Found], threshold: float, names: dict[str, Any]
 ) -> pd.DataFrame:
-    """The frame of points of one model on some rows."""
+    """The frame of points of one model on some rows; `names` are columns of all of it."""
     truths, snr_db = scene.truths(rows)
     index = scene.dataset.index[list(INDEX_COLUMNS)]
     frames = []

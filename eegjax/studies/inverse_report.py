@@ -11,6 +11,7 @@ from ml_collections import ConfigDict
 
 from eegjax.files import read_json
 from eegjax.report.tables import format_interval, write_table
+from eegjax.signal.minimum_norm import LCMV_TIMES
 from eegjax.studies import inverse_paper as paper
 from eegjax.studies.inverse_numbers import by_model, prefix_of
 
@@ -28,7 +29,6 @@ MATCHINGS = {
     "greedy_distinct": "A true point is found if any prediction is within the radius.",
 }
 N_RADII = 3  # with columns of their own
-TIME_SERIES = 100  # samples' instants from which LCMV has a covariance
 
 
 def title_of(model: str) -> str:
@@ -107,6 +107,7 @@ def cells(run: Finished, model: str) -> dict[str, str]:
     row["points in silence"] = text_of(number("silent_points"), 1)
     threshold = number("threshold")
     row["threshold"] = "–" if np.isnan(threshold) else f"{threshold:.3g}"
+    row["tuned"] = ", ".join(run.models[model]["tuned"].unique()) or "–"
     return row
 
 
@@ -145,12 +146,14 @@ def points_notes(run: Finished) -> list[str]:
     """Footnotes of `points`."""
     config, first = run.config, title_of(run.networks[0])
     n_seeds = config.train.n_seeds
-    lcmv = "LCMV" not in run.models and config.data.n_times < TIME_SERIES
+    lcmv = "LCMV" not in run.models and config.data.n_times < LCMV_TIMES
     notes = [
         f"Means are over samples; in brackets 95 % intervals, {run.metrics['interval']}. Area: the mean of F1 over the "
         f"radii from 0 to {run.radius(config.test.radii[-1])}. Samples without a source have no F1: of these the mean "
         "number of predicted points is given.",
         f"{run.radius(config.test.radius)} are {_other_unit(run)}.",
+        "Thresholds (of classical inverses a share of a sample's greatest amplitude) and what stands under 'tuned' were"
+        " chosen by the area, for all rows on the same samples, none of them tested.",
         f"{MATCHINGS[config.test.matching]} Predictions closer together than the radius are merged before.",
         "Error: distance from a true point to the nearest prediction, over the samples that are located, which have a "
         "prediction at all: compare it between rows that locate equally many. EMD: earth mover's distance.",
@@ -161,7 +164,9 @@ def points_notes(run: Finished) -> list[str]:
         f"Differences to {first} are paired by sample; 'better' or 'worse' only where the interval excludes 0. Not "
         "corrected for the number of rows.",
         f"Numbers of a sample are means over {n_seeds} seeds first." if n_seeds > 1 else "",
-        "LCMV: n/a, samples are single instants and have no covariance." if lcmv else "",
+        f"LCMV: n/a, samples have {config.data.n_times} instant(s), and a covariance takes {LCMV_TIMES}."
+        if lcmv
+        else "",
         _crime(run.card["recordings"]),
     ]
     return [note for note in notes if note] + paper.quirks(config)
@@ -193,9 +198,15 @@ def heads(place: Path, run: Finished) -> str:
     frame = pd.DataFrame([_head(run.config, one) for one in run.card["recordings"]])
     notes = [
         "Simulated: how the head really is; assumed: what the networks' inputs and the classical inverses know of it.",
+        "Below the skull: from the shallowest simulated source to the deepest. Left out: points of the cortex that lie "
+        "outside the inner skull or less than 5 mm below it, and so can't be sources.",
+        "The template has no outer skull of its own: it is taken to lie half way between inner skull and scalp."
+        if any(one["real"]["kind"] == "template" for one in run.card["recordings"])
+        else "",
         "Electrode fit: how far electrodes were moved to lie on the scalp, mean and greatest. Cap off by: between the "
         "cap as it was and as it is assumed.",
     ]
+    notes = [note for note in notes if note]
     return write_table(place, "heads", frame, f"Heads, {run.config.protocol}", notes, run.simulated)
 
 
@@ -208,6 +219,8 @@ def _head(config: ConfigDict, one: dict[str, Any]) -> dict[str, str]:
         "head": str(one["head"]),
         "used": ", ".join(uses) or "no",
         "sources in": str(one["cortex"]),
+        "below the skull, mm": " to ".join(f"{mm:.0f}" for mm in one["depth_mm"]),
+        "left out": f"{one['n_dropped']:,}",
         "skull, S/m, simulated": f"{real['skull_conductivity']:g}",
         "skull, S/m, assumed": f"{nominal['skull_conductivity']:g}",
         "sources, simulated": f"{one['n_sources_real']:,}",

@@ -18,7 +18,7 @@ from ml_collections import ConfigDict
 
 from eegjax.data.dataset import Dataset
 from eegjax.data.feed import Batch, Feed, Sampler, Source, in_order, make_feed, prefetch
-from eegjax.data.splits import Fold
+from eegjax.data.splits import Fold, evenly_spread
 from eegjax.studies import trained
 from eegjax.studies.frozen import kept_features
 from eegjax.studies.predictions import INDEX_COLUMNS
@@ -69,6 +69,8 @@ class Network:
         members.check_batch_size(self.batch_size, config.train.accumulate_steps, self.mesh, unit_size)
         self.steps_per_epoch = max(sampler.n_steps for sampler in self.samplers)
         self.validating = any(len(fold.validation) for fold, _ in pairs)
+        watching = config.train.get("watch_test", False)
+        self.watched = "validation" if self.validating else "test" if watching else ""  # part, after every epoch
         self.model, self.inputs, self.loss = study.model(config, dataset), study.inputs(config), study.loss(config)
         self.reuse = config.train.get("reuse_params_across_folds", False)
         self.compiled_init: Callable[..., Any] | None = None
@@ -119,7 +121,8 @@ class Network:
                     plan,
                     program.feed,
                     program.train,
-                    self._validation(program, padded) if self.validating else None,
+                    self._validation(program, padded) if self.watched else None,
+                    part=self.watched,
                     checkpoints=checkpoints,
                     log=log,
                     log_every_steps=self.config.run.log_every_steps,
@@ -136,7 +139,8 @@ class Network:
                 final = final.replace(best=None)  # what goes on, and is tested, is where it ended
             self._write_weights(weights, final.final_weights, final.stats, group)
             place = folder.parents[1]
-            frames = [self._predictions(program, final, group, padded, split, place) for split in self._splits()]
+            with memory.explained(self._smaller(places, training=False)):
+                frames = [self._predictions(program, final, group, padded, split, place) for split in self._splits()]
         return pd.concat(frames, ignore_index=True)
 
     def _splits(self) -> tuple[str, ...]:
@@ -296,13 +300,17 @@ class Network:
         )
         predicted = jax.jit(members.spread(predict, places, self.mesh), out_shardings=everywhere)
         with memory.explained(self._smaller(places)):
-            compiled = trained.lower(feed.resident, initial, batch).compile()
-        memory.check(compiled, self._smaller(places))
+            train_program = trained.lower(feed.resident, initial, batch).compile()
+        memory.check(train_program, self._smaller(places))
+        with memory.explained(self._smaller(places, training=False)):
+            weights = initial.final_weights
+            predict_program = predicted.lower(feed.resident, weights, initial.stats, batch).compile()
+        memory.check(predict_program, self._smaller(places, training=False), training=False)
         program = Program(
             places,
             feed,
-            compiled,
-            predicted.lower(feed.resident, initial.final_weights, initial.stats, batch).compile(),
+            train_program,
+            predict_program,
             jax.jit(
                 jax.vmap(lambda one, value: state.validated(one, value, self.config.train.patience_epochs)),
                 out_shardings=sharding,
@@ -311,8 +319,8 @@ class Network:
         self.timing.seconds_compile += time.monotonic() - begun_s
         return program
 
-    def _smaller(self, places: int) -> str:
-        return memory.smaller(self.config, self.mesh, self.batch_size, places)
+    def _smaller(self, places: int, training: bool = True) -> str:
+        return memory.smaller(self.config, self.mesh, self.batch_size, places, training)
 
     def _batches(
         self, program: Program, padded: Sequence[int], units: Sequence[np.ndarray]
@@ -328,8 +336,12 @@ class Network:
             yield rows, program.feed.place(rows, np.stack([pair[1] for pair in pairs]))
 
     def _validation(self, program: Program, padded: Sequence[int]) -> Callable[[TrainState], tuple[TrainState, Any]]:
-        """After every epoch: the loss over each member's validation part decides its best weights and its stop."""
-        units = [self.study.units(self.config, self.dataset, fold.validation, False)[0] for fold, _ in self.pairs]
+        """After every epoch: the loss over the part of each member that is watched.
+
+        That over the validation part decides a member's best weights and its stop; that over the test part nothing.
+        """
+        parts = [getattr(fold, self.watched) for fold, _ in self.pairs]
+        units = [self.study.units(self.config, self.dataset, part, False)[0] for part in parts]
 
         def validate(current: TrainState) -> tuple[TrainState, Any]:
             total = None
@@ -338,7 +350,7 @@ class Network:
                 total = sums if total is None else jax.tree.map(jnp.add, total, sums)
             assert total is not None
             loss_sum, count = total["loss"]
-            return program.decide(current, loss_sum / count), total
+            return program.decide(current, loss_sum / count) if self.validating else current, total
 
         return validate
 
@@ -346,8 +358,9 @@ class Network:
         self, program: Program, final: TrainState, group: Sequence[int], padded: Sequence[int], split: str, folder: Path
     ) -> pd.DataFrame:
         """A row per example of a split and member."""
-        limit = self.config.test.get("n_train_part", 0) if split == "train" else 0
-        parts = [self._scored(getattr(fold, split)[: limit or None], split) for fold, _ in self.pairs]
+        limit = self.config.test.get("n_train_part", 0) if split == "train" else 0  # 0: all
+        rows_of = [getattr(fold, split) for fold, _ in self.pairs]
+        parts = [self._scored(evenly_spread(some, limit or len(some)), split) for some in rows_of]
         rows, outputs = [], []
         for batch_rows, batch in prefetch(self._batches(program, padded, [units for units, _ in parts])):
             predicted, _ = program.predict(program.feed.resident, final.final_weights, final.stats, batch)

@@ -88,7 +88,8 @@ def read(path: Path) -> Trained:
     try:
         with safe_open(path, "np") as file:
             tree = unflatten_dict({name: file.get_tensor(name) for name in file.keys()}, sep="/")  # noqa: SIM118
-            return Trained(json.loads(file.metadata()["names"]), tree["variables"], tree["stats"])
+            # a study that fits nothing has written no stats
+            return Trained(json.loads(file.metadata()["names"]), tree["variables"], tree.get("stats", {}))
     except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
         raise UserError(f"{path}: broken weights ({error}); copy the run folder again, or train anew") from error
 

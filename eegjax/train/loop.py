@@ -66,6 +66,7 @@ def train(
     log_every_steps: int,
     max_bad_steps: int,
     describe: Callable[[np.ndarray], str],
+    part: str = "validation",
     max_loss: float = 0.0,
     steps_taken: str = "Try a lower config.train.learning_rate",
     keep: Callable[[int, TrainState], None] | None = None,
@@ -77,12 +78,13 @@ def train(
         plan: what to train.
         feed: makes the batches.
         step_function: compiled; (resident data, state, batch) -> (state, metrics).
-        validate: (state) -> (state, metrics), after every epoch; None without a validation part.
+        validate: (state) -> (state, metrics), after every epoch; None where no part but the training part is watched.
         checkpoints: of this program.
         log: of the run.
         log_every_steps: how often a line is written (and at the end of an epoch).
         max_bad_steps: skipped steps in a row after which the run stops.
         describe: rows -> where those examples come from, for the error.
+        part: what `validate` measures on; the log's names begin with it.
         max_loss: the run stops at a log line with a larger loss; 0: never.
         steps_taken: how large steps can be and what makes them smaller, from `steps_taken`, for the error.
         keep: (number of epochs, state) after every epoch, before it is saved: what it writes is there after a kill.
@@ -112,7 +114,7 @@ def train(
                 epoch_ends = (step + 1) % plan.steps_per_epoch == 0
                 if epoch_ends and validate is not None:
                     state, values = validate(state)
-                    writer.validated(step, values)
+                    writer.validated(step, values, part)
                 if epoch_ends and keep is not None:
                     keep((step + 1) // plan.steps_per_epoch, state)
                 asked = preemption.asked(step)
@@ -237,11 +239,11 @@ class _Writer:
             f"recordings. {_course(self._lines[place])}. {self._limits.steps_taken}"
         )
 
-    def validated(self, step: int, values: Any) -> None:
+    def validated(self, step: int, values: Any, part: str) -> None:
         self.flush()
         values = jax.tree.map(np.asarray, values)
         for place, member in enumerate(self._plan.members):
-            numbers = {f"validation_{name}": value for name, value in averages(values, place).items()}
+            numbers = {f"{part}_{name}": value for name, value in averages(values, place).items()}
             self._log.write(member, step + 1, step // self._plan.steps_per_epoch, numbers)
 
     def close(self) -> None:

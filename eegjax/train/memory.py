@@ -12,15 +12,17 @@ from eegjax.errors import UserError
 from eegjax.train.optimizer import LBFGS
 
 GB = 1e9
+FOR_GRADIENT = "values for the gradient"
 
 
-def check(compiled: jax.stages.Compiled, settings: str, limit_bytes: int | None = None) -> None:
-    """Refuse a training step that the device can't hold, before it is run.
+def check(compiled: jax.stages.Compiled, settings: str, limit_bytes: int | None = None, training: bool = True) -> None:
+    """Refuse a step that the device can't hold, before it is run.
 
     Args:
         compiled: the step.
         settings: those that make it smaller, from `smaller`.
         limit_bytes: memory of a device; None: what the first one says that it has.
+        training: whether it is a training step, or one that predicts.
 
     Raises:
         UserError: so, in gigabytes. Where the compiler or the device doesn't say, nothing is compared.
@@ -32,10 +34,10 @@ def check(compiled: jax.stages.Compiled, settings: str, limit_bytes: int | None 
     kept = found.argument_size_in_bytes + found.output_size_in_bytes - found.alias_size_in_bytes
     needed = kept + found.temp_size_in_bytes
     if needed > limit_bytes:
+        step, values = ("training", FOR_GRADIENT) if training else ("prediction", "values in between")
         raise UserError(
-            f"a training step takes {needed / GB:.3g} GB on each device ({kept / GB:.3g} GB of weights and data, "
-            f"{found.temp_size_in_bytes / GB:.3g} GB of values for the gradient), which has {limit_bytes / GB:.3g} GB: "
-            f"{settings}"
+            f"a {step} step takes {needed / GB:.3g} GB on each device ({kept / GB:.3g} GB of weights and data, "
+            f"{found.temp_size_in_bytes / GB:.3g} GB of {values}), which has {limit_bytes / GB:.3g} GB: {settings}"
         )
 
 
@@ -67,14 +69,15 @@ def explained(settings: str) -> Iterator[None]:
         raise UserError(f"the device has no memory left ({first}): {settings}") from error
 
 
-def smaller(config: ConfigDict, mesh: Mesh, batch_size: int, places: int = 1) -> str:
-    """The settings that make a training step smaller, the one that changes least first.
+def smaller(config: ConfigDict, mesh: Mesh, batch_size: int, places: int = 1, training: bool = True) -> str:
+    """The settings that make a step smaller, the one that changes least first, and what each of them does.
 
     Args:
         config: of the run; `model.remat` and `data.n_voxels` where the study has them.
         mesh: from `make_mesh`.
         batch_size: units per step.
         places: members that run as one program.
+        training: whether of a training step; one that predicts takes a batch whole and has no gradient.
 
     Returns:
         A piece of a sentence.
@@ -82,17 +85,19 @@ def smaller(config: ConfigDict, mesh: Mesh, batch_size: int, places: int = 1) ->
     train, n_voxels = config.train, config.get("data", {}).get("n_voxels", 0)
     devices, space = mesh.shape["data"], mesh.shape["space"]
     batches, n_pieces = train.optimizer != LBFGS, 2 * train.accumulate_steps  # L-BFGS takes all at once
-    pieces, ways = f"--config.train.accumulate_steps={n_pieces}", []
+    values = FOR_GRADIENT if training else "values in between"
+    pieces, half, ways = f"--config.train.accumulate_steps={n_pieces}", f"about halves the {values}", []
     if places > devices:
-        ways.append(f"--config.run.members_at_once={max(devices, places // 2)}")
-    if batches and batch_size % (n_pieces * devices) == 0:
-        ways.append(pieces)
-    if not config.model.get("remat", True) and jax.default_backend() != "cpu":  # whose compiler gains nothing by it
-        ways.append("--config.model.remat=True")
-    if batches and places == 1 and devices % 2 == 0 and n_voxels and n_voxels % (2 * space) == 0:
+        ways.append(f"--config.run.members_at_once={max(devices, places // 2)} (fewer members on a device)")
+    if training and batches and batch_size % (n_pieces * devices) == 0:
+        ways.append(f"{pieces} ({half})")
+    if training and not config.model.get("remat", True) and jax.default_backend() != "cpu":
+        ways.append(f"--config.model.remat=True (fewer {values})")  # a CPU's compiler gains nothing by it
+    if training and batches and places == 1 and devices % 2 == 0 and n_voxels and n_voxels % (2 * space) == 0:
         # a batch then falls into half as many shares: in twice as many pieces a device has as many volumes as before
-        ways.append(f"--config.run.space={2 * space} {pieces}")
+        ways.append(f"--config.run.space={2 * space} {pieces} ({half})")
     if n_voxels > 1:
-        ways.append(f"--config.data.n_voxels={n_voxels // 2}")
-    ways.append("a smaller --config.train.batch_size" if batches else "an optimizer that takes batches")
+        ways.append(f"--config.data.n_voxels={n_voxels // 2} (about divides the {values} by eight)")
+    last = f"a smaller --config.train.batch_size (half of it {half})"
+    ways.append(last if batches else "an optimizer that takes batches")
     return f"make it smaller with {', or '.join(ways)}"

@@ -54,13 +54,15 @@ def make_optimizer(
 
     `lbfgs` (Liu & Nocedal 1989; it remembers ten steps) is of another kind. How far a step goes is decided by a line
     search (the strong Wolfe conditions), so `learning_rate` and `schedule` have no say. It minimises the loss alone,
-    over all parameters at once: what would change its steps behind its back (decoupled decay, clipping, rates of
+    over all parameters at once: what would change its steps behind its back (weight decay, clipping, rates of
     groups, frozen parameters) is refused, and so are batches in pieces.
 
     Args:
-        train: `optimizer`, `learning_rate`, `schedule`, `weight_decay` (decoupled, on kernels only), `clip_norm` (0:
-            none), and `groups`: name -> (`pattern`, `rate`, `decay`, `frozen`). A parameter belongs to the group whose
-            pattern is found in its path (`features/conv1_1/kernel`); `rate` and `decay` multiply the values above.
+        train: `optimizer`, `learning_rate`, `schedule`, `weight_decay`, `clip_norm` (0: none), and `groups`: name ->
+            (`pattern`, `rate`, `decay`, `frozen`). A parameter belongs to the group whose pattern is found in its path
+            (`features/conv1_1/kernel`); `rate` and `decay` multiply the values above. Decay is decoupled and on kernels
+            only (Loshchilov & Hutter 2019) unless there is a field `decoupled_decay` that is False: then it is added
+            to the clipped gradient of every parameter, before Adam scales it, as by torch's `Adam(weight_decay=)`.
         params: the model's parameters (or their shapes).
         total_steps: of the run.
         steps_per_epoch: of the run.
@@ -86,12 +88,12 @@ def make_optimizer(
         if group.frozen:
             transforms[name] = optax.set_to_zero()
             continue
-        transforms[name] = optax.chain(
-            OPTIMIZERS[train.optimizer](),
-            optax.add_decayed_weights(train.weight_decay * group.decay, mask=_kernels),
-            optax.scale_by_learning_rate(schedule),
-            optax.scale(group.rate),
-        )
+        rule, decay = OPTIMIZERS[train.optimizer](), train.weight_decay * group.decay
+        if train.get("decoupled_decay", True):
+            rule = optax.chain(rule, optax.add_decayed_weights(decay, mask=_kernels))
+        else:
+            rule = optax.chain(optax.add_decayed_weights(decay), rule)
+        transforms[name] = optax.chain(rule, optax.scale_by_learning_rate(schedule), optax.scale(group.rate))
     labels = label_parameters(train.groups, params, frozen)
     still = {FROZEN, *(name for name, group in train.groups.items() if group.frozen)}
     trained = jax.tree.map(lambda name: name not in still, labels)

@@ -126,3 +126,11 @@ def test_points_are_spread(seed, n_points):
     between = cdist(points[chosen], points[chosen])
     farthest = cdist(points, points[chosen]).min(axis=1).max()
     assert farthest <= between[~np.eye(n_points, dtype=bool)].min() + 1e-12
+
+
+def test_a_finer_choice_is_another_one():
+    """Not the coarser one and some more: a finer mesh would be half the assumed one."""
+    points = np.random.default_rng(0).normal(size=(6000, 3))
+    points /= np.linalg.norm(points, axis=1, keepdims=True)
+    coarse, fine = geometry.spread(points, 300), geometry.spread(points, 600)
+    assert len(np.intersect1d(coarse, fine)) < 0.3 * len(coarse)

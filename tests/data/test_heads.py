@@ -54,9 +54,9 @@ def assert_sound(head: Head, n_chans: int = 32, n_sources: int = 90) -> None:
     shapes = {name: np.shape(value) for name, value in head._asdict().items()}
     expected = {"electrodes_m": (n_chans, 3), "sources_m": (n_sources, 3), "orientations": (n_sources, 2, 3)}
     expected |= {"depth_m": (n_sources,), "zone": (n_sources,), "lead_field": (n_chans, n_sources, 3)}
-    expected |= {"ch_names": (n_chans,), "electrode_fit_mm": (n_chans,), "name": ()}
+    expected |= {"ch_names": (n_chans,), "electrode_fit_mm": (n_chans,), "name": (), "n_dropped": ()}
     assert {name: shapes[name] for name in expected} == expected
-    floats = set(Head._fields) - {"name", "ch_names", "zone"}
+    floats = set(Head._fields) - {"name", "ch_names", "zone", "n_dropped"}
     assert all(getattr(head, name).dtype == np.float64 and np.isfinite(getattr(head, name)).all() for name in floats)
     products = np.einsum("sik,sjk->sij", head.orientations, head.orientations)
     np.testing.assert_allclose(products, np.tile(np.eye(2), (n_sources, 1, 1)), atol=1e-12)
@@ -77,6 +77,15 @@ def test_a_head_is_complete(head):
     between = cdist(head.sources_m, head.sources_m)
     alike = (head.zone[:, None] == head.zone) & ~np.eye(90, dtype=bool)
     assert between[alike].max() < np.median(between)
+
+
+def test_across_the_cortex_sources_of_a_patch_add_up(head):
+    """As those along its normal do: two orientations, not one and noise."""
+    neighbours = np.argsort(cdist(head.sources_m, head.sources_m))[:, 1:5]
+    for orientation in head.orientations.transpose(1, 0, 2):
+        cosines = np.einsum("sx,snx->sn", orientation, orientation[neighbours])
+        assert np.median(cosines) > 0.8
+        assert (cosines > 0).mean() > 0.9
 
 
 def test_the_same_head_twice_is_the_same_bytes(head, cache, tmp_path):
@@ -265,6 +274,7 @@ def test_the_sample_head(data_root, tmp_path, caplog):
     assert_sound(head, 128, 200)
     assert 0.8e-6 < 1e-8 * np.median(np.abs(head.lead_field).max(axis=0)) < 1.05e-6
     assert "sample: 4734 of 18558 points of cortex are left out, 630 outside the inner skull" in caplog.text
+    assert head.n_dropped == 4734
 
 
 @pytest.mark.usefixtures("_coarse")

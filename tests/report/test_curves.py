@@ -77,6 +77,25 @@ def test_losses_show_members_and_their_mean(tmp_path, saved):
     assert loss.get_ylim()[0] == 0
 
 
+def test_a_watched_test_part_is_a_curve(tmp_path, saved):
+    """Beside training, as in the inverse paper's second figure; in another model's panel there is none."""
+    frame = rows("V-Net", 0, 10, 0.0, True).drop(columns=["accuracy", "validation_accuracy"])
+    frame = frame.rename(columns={"validation_loss": "test_loss"})
+    other = rows("U-Net", 0, 10, 0.0, False).drop(columns="accuracy")
+    draw_losses(tmp_path / "l.png", pd.concat([frame, other]), "Training", log=True)
+    first, second = saved[0].axes
+    assert [labels(axis) for axis in (first, second)] == [["training", "test"], ["training"]]
+    training, test = (line for line in first.lines if line.get_label() in labels(first))
+    np.testing.assert_array_equal(test.get_xdata(), [100, 200])
+    np.testing.assert_allclose(test.get_ydata(), [2.9, 2.8])
+    assert test.get_color() != training.get_color()
+    both = pd.concat([frame, rows("V-Net", 1, 10, 0.0, True)])
+    draw_losses(tmp_path / "l.png", both, "Training")
+    axis = saved[1].axes[0]
+    assert labels(axis) == ["training", "validation", "test"]
+    assert len({line.get_color() for line in axis.lines}) == 3
+
+
 def test_long_training_is_smoothed_and_validation_is_not(tmp_path, saved):
     rng = np.random.default_rng(0)
     frame = rows("CNN", 0, 100, 0.0, True).reset_index(drop=True)

@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
-from scipy.spatial.distance import pdist
+from scipy.spatial.distance import cdist, pdist
 
+from eegjax.data.head_surfaces import spread
 from eegjax.errors import UserError
 from eegjax.signal.voxels import (
     COLLISIONS,
@@ -170,8 +171,33 @@ def test_dilation_matches_scipy(n):
     )
     expected = np.where(grown > 0, total / np.maximum(np.round(count), 1), 0)
     np.testing.assert_allclose(scatter(values, voxels, n, "mean", 5), expected, atol=1e-5)
-    assert np.array_equal(grid_mask(voxels, n, 5), grown > 0)
-    assert np.array_equal(grid_mask(voxels, n), points > 0)
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.integers(0, 10_000), st.sampled_from(SCALINGS), st.sampled_from([8, 16, 40]))
+def test_a_mask_holds_all_of_the_cortex_and_little_else(seed, scaling, n):
+    """Sources that lie far from each other: none of the points they were chosen from is outside, as Gonzalez has it."""
+    rng = np.random.default_rng(seed)
+    cortex = 70 * rng.normal(size=(400, 3)) * np.array([1, 1.2, 0.8])
+    sources = cortex[spread(cortex, 30)]
+    grid = make_grids(1.2 * cortex, sources, n, scaling)[1]
+    mask = grid_mask(grid, sources)
+    inside = ((cortex >= grid.origin_mm) & (cortex < grid.origin_mm + n * grid.voxel_mm)).all(1)
+    assert mask[tuple(grid.to_voxel(cortex[inside]).T)].all()
+    centres = grid.to_mm(np.argwhere(mask))
+    apart = np.sort(cdist(sources, sources))[:, 1].max()
+    assert cdist(centres, sources).min(1).max() <= apart + np.linalg.norm(grid.voxel_mm) / 2 + 1e-6
+    near = cdist(grid.to_mm(np.argwhere(~mask)), sources).min(1)
+    assert not len(near) or near.min() > apart - np.linalg.norm(grid.voxel_mm) / 2 - 1e-6
+    assert np.array_equal(grid_mask(grid, sources, 5), ndimage.binary_dilation(mask, np.ones((5, 5, 5))))
+
+
+def test_what_lies_outside_belongs_to_the_border():
+    grid = make_grids(np.eye(3), np.array([[0.0, 0, 0], [10, 20, 30]]), 4, "separate")[1]
+    points = np.array([[-5.0, 3, 31], [4, 999, -999]])
+    assert grid.to_nearest_voxel(points).tolist() == [[0, 0, 3], [1, 3, 0]]
+    inside = np.array([[1.0, 7, 29]])
+    assert np.array_equal(grid.to_nearest_voxel(inside), grid.to_voxel(inside))
 
 
 @pytest.mark.parametrize("collisions", COLLISIONS)

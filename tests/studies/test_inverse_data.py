@@ -155,8 +155,24 @@ def test_a_head_left_out_is_tested_only_and_is_not_what_it_is_taken_for(configur
         assert len(nominal.sources_m) == 100
         assert np.abs(real.lead_field[:, :100] - nominal.lead_field).max() > 0.01 * np.abs(nominal.lead_field).max()
     used = {row["real"]["skull_conductivity"] for row in dataset.card["recordings"] if row["trained"]}
-    assert used
+    assert len(used) == 2  # as many as trained heads
     assert not used & {0.004, 0.01, 0.016}
+
+
+@pytest.mark.parametrize("scaling", ["affine", "separate", "paired"])
+def test_a_finer_mesh_is_inside_the_mask_and_the_grid(configure, scaling: str) -> None:
+    """On a grid so fine that sources are some voxels apart: what is tested lies between those assumed."""
+    config = configure("standard,size=tiny", data__n_voxels=64, data__scaling=scaling)
+    dataset = inverse_data.prepare(config)
+    rows = np.flatnonzero(dataset.index["subject"] == "sphere")[::2]
+    made = volumes_of(config, dataset, rows)
+    assert made["target"].any((1, 2, 3)).sum() > 1
+    assert (made["grid"] | (made["target"] == 0)).all()
+    for nominal, real in inverse_heads.of_dataset(config, dataset)[-3:]:
+        assert len(np.intersect1d(nominal.sources_m[:, 0], real.sources_m[:, 0])) < 30
+        mask = inverse_heads.mask(config, nominal)
+        grid = inverse_heads.grids(config, nominal)[1]
+        assert mask[tuple(grid.to_nearest_voxel(real.sources_m * 1e3).T)].all()
 
 
 def test_coloured_noise_has_the_covariance_it_claims(configure) -> None:
@@ -183,7 +199,8 @@ def test_coloured_noise_has_the_covariance_it_claims(configure) -> None:
         ({"data__n_times": 100, "data__sources": "zones"}, ("config.data.n_times", "time courses")),
         ({"data__n_chans": 100}, ("n_chans: 100", "16, 32, 64, 128")),
         ({"data__head": "spere"}, ("'spere'", "Did you mean 'sphere'?")),
-        ({"data__root": "nowhere"}, ("nowhere: no head here", "subjects/NAME/bem")),
+        ({"protocol": "standard", "data__root": "nowhere"}, ("nowhere: no head here", "subjects/NAME/bem")),
+        ({"data__root": "heads"}, ("config.data.root is heads", "configs/inverse.py:standard")),
         ({"data__patches__snr_db": (30.0, 0.0)}, ("snr_db", "lower end of a range first")),
         ({"test__radius": 7.0}, ("config.test.radius is 7", "one of config.test.radii")),
         ({"test__classical": ("eLoreta",)}, ("'eLoreta'", "MNE, dSPM, sLORETA, eLORETA, LCMV")),

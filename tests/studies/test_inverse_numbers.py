@@ -9,7 +9,7 @@ from ml_collections import ConfigDict
 
 from eegjax.errors import UserError
 from eegjax.evaluate.points import area, f1_curve
-from eegjax.studies.inverse_numbers import by_model, curves, difference, evaluate, headline, samples_of
+from eegjax.studies.inverse_numbers import SLIPS, by_model, curves, difference, evaluate, headline, metric, samples_of
 
 RADII = (0.0, 5.0, 10.0)
 FAR = np.array([1000.0, 0.0, 0.0])
@@ -17,7 +17,7 @@ TRUE = np.array([[0.0, 0.0, 0.0], [100.0, 0.0, 0.0]])  # mm
 
 
 def configure(**test: Any) -> ConfigDict:
-    test = {"unit": "mm", "radii": RADII, "radius": 5.0, "matching": "hungarian", "slips": False} | test
+    test = {"unit": "mm", "radii": RADII, "radius": 5.0, "matching": "hungarian", "slips": ()} | test
     return ConfigDict({"test": test})
 
 
@@ -78,7 +78,7 @@ def test_empty_predictions_count_as_zero_and_are_not_located() -> None:
 
 
 def test_the_papers_slips_skip_empty_predictions() -> None:
-    config = configure(matching="greedy_distinct", slips=True)
+    config = configure(matching="greedy_distinct", slips=SLIPS)
     numbers = evaluate(config, HALF, NONE)
     assert np.isnan(numbers["random_10_f1"])
     assert np.isnan(numbers["difference_to_random_10"])
@@ -87,6 +87,22 @@ def test_the_papers_slips_skip_empty_predictions() -> None:
     assert samples["example"].tolist() == [1, 3]
     np.testing.assert_array_equal(values[0], exact)
     assert not np.array_equal(exact, curves(configure(), HALF)[1][0])
+
+
+@pytest.mark.parametrize("slip", SLIPS)
+def test_each_slip_is_by_itself(slip: str) -> None:
+    """Two pairs of points, 4 mm apart and 7 mm from each other: what they merge to depends on what they were before."""
+    assert metric(configure(slips=())) == {"matching": "hungarian", **dict.fromkeys(SLIPS, False)}
+    assert metric(configure(slips=(slip,))) == {"matching": "hungarian", **{one: one == slip for one in SLIPS}}
+    near = np.array([[0.0, 0.0, 0.0], [4.0, 0.0, 0.0], [11.0, 0.0, 0.0], [15.0, 0.0, 0.0]])
+    beside = near + np.array([1, 0, 0])
+    frame = table(answer(1, "v_net", near, beside), answer(2, "v_net", near, []))
+    given = {"radii": (0.0, 5.0, 10.0, 14.0), "matching": "greedy_distinct"}
+    values, sound = (curves(configure(**given, slips=slips), frame)[1] for slips in ((slip,), ()))
+    given |= {slip: True}
+    np.testing.assert_array_equal(values[0], f1_curve(near, beside, **given))
+    assert np.isnan(values[1]).all() == (slip == "skip_empty")
+    assert np.array_equal(values[0], sound[0]) == (slip == "skip_empty")
 
 
 def test_radii_in_voxels_read_other_columns() -> None:

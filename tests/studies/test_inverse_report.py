@@ -62,7 +62,9 @@ def answers(model: str, n_samples: int = N_SAMPLES) -> pd.DataFrame:
         recording = f"template {example % 2}"
         fixed = {"example": example, "subject": recording, "session": "", "recording": recording, "split": "test"}
         fixed |= {"model": model, "member": 0, "fold": "random", "seed": 0, "onset_s": 0.0, "start": 0.0, "stop": 1.0}
-        threshold = np.nan if model.startswith("random") or model.endswith("truth") else 0.31
+        guess = model.startswith("random") or model.endswith("truth")
+        threshold = np.nan if guess else 0.31
+        fixed["tuned"] = "" if guess else f"as {model} is"
         some = len(true) > 0
         found.append(fixed | {"kind": "sample", "value": threshold, "snr_db": 10.0, "n_true": float(len(true))})
         found[-1] |= dict.fromkeys(("error_mm", "dispersion_mm", "emd_mm"), 12.5 if some else np.nan)
@@ -84,7 +86,7 @@ def recording(number: int, real: dict[str, Any], nominal: dict[str, Any], **fiel
     name = f"template {number}"
     found = {"recording": name, "subject": name, "head": "template", "real": real, "nominal": nominal}
     found |= {"voxel_mm": [VOXEL_MM] * 3, "electrode_fit_mm": 3.25, "electrode_fit_max_mm": 9.5, "n_sources": 1000}
-    found |= {"cortex": "fsaverage5's cortex"}
+    found |= {"cortex": "fsaverage5's cortex", "depth_mm": [5.04, 48.6], "n_dropped": 1234}
     found |= {"n_sources_real": real["n_sources"], "coloured": False, "tested": True, "trained": True}
     return found | {"pairs_in_one_voxel": 1234, "extents": []} | fields
 
@@ -201,6 +203,7 @@ def test_points_have_a_row_per_model_with_the_runs_numbers(demo: Path) -> None:
     assert (row["error, mm"], row["AUC"], row["located"], row["threshold"]) == ("12.5", "0.875", "9 of 9", "0.31")
     assert (row["points in silence"], table.loc["10 random points", "points in silence"]) == ("2.0", "10.0")
     assert table.loc["10 random points", "threshold"] == "–"
+    assert (row["tuned"], table.loc["10 random points", "tuned"]) == ("as v_net is", "–")
 
 
 def test_better_and_worse_are_seen_from_the_row(demo: Path) -> None:
@@ -239,6 +242,7 @@ def test_heads_stand_as_simulated_and_as_assumed(demo: Path) -> None:
     assert (first["cap off by"], second["cap off by"]) == ("0 mm, 0°", "4 mm, 2°")
     assert (first["noise"], second["noise"]) == ("white", "coloured")
     assert first["sources in"] == "fsaverage5's cortex"
+    assert (first["below the skull, mm"], first["left out"]) == ("5 to 49", "1,234")
     assert first["electrode fit, mm"] == "3.2 / 9.5"
     assert (first["voxel, mm"], first["pairs of sources in one voxel"]) == ("12.0 x 12.0 x 12.0", "1,234")
 
@@ -281,7 +285,10 @@ QUIRKS = {
     "cubes of 5 x 5 x 5": {"data__dilation": 5},
     "F1 can be above 1": {"test__matching": "greedy"},
     "no false positive then": {"test__matching": "greedy_distinct"},
-    "authors' slips": {"test__slips": True},
+    "clustered again with the next": {"test__slips": ("cumulative",)},
+    "loses its last cluster": {"test__slips": ("drop_last",)},
+    "any one of them, is 0 at any radius": {"test__slips": ("skip_empty",)},
+    "learns -20 in a ball": {"train__loss": "mse", "train__centre_value": -20.0},
     "weighs 1e-07 of one": {"train__class_weights": (1e-7, 1.0)},
     "times the target": {"train__loss": "l1", "train__target_factor": 10.0},
     "normalises nothing": {"model__beside": ("u_net",), "model__norm": "none"},
@@ -306,16 +313,55 @@ def test_the_standard_protocol_has_no_quirk_and_the_papers_has_most() -> None:
         "about 1000",
         "L1 ball",
         "upside down",
-        "AdamW",
+        "torch's Adam",
+        "authors' configurations say 48",
+        "threshold for V-Net, classification, plain is 0.72",
         "introduction says",
     )
     assert [words for words in (*in_paper, *only_there) if words not in told] == []
     assert "about 1000" not in " ".join(quirks(configure("paper", data__zones__n_active=1000)))
     assert "introduction" not in " ".join(quirks(configure("paper", train__n_epochs=100)))
+    assert "AdamW" not in told
+    assert "where the paper has" not in told
+    assert "AdamW" in " ".join(quirks(configure("paper", train__decoupled_decay=True)))
+    assert "AdamW" not in " ".join(quirks(configure("paper,model=u_net", train__decoupled_decay=True)))  # no decay
     kept = "Thresholds are chosen on samples kept from training"
     assert kept not in told
     assert kept in " ".join(quirks(configure("paper", splits__validation_share=0.1)))
     assert kept in " ".join(quirks(configure("paper", splits__kind="head")))
+
+
+@pytest.mark.parametrize(
+    ("argument", "fields", "words"),
+    [
+        ("paper", {"train__batch_size": 16}, "V-Net: batches of 16, where the paper has 40."),
+        ("paper,model=u_net", {"train__batch_size": 40}, "3D U-Net: batches of 40, where the paper has 48."),
+        ("paper,splits=search", {"train__batch_size": 40}, "V-Net: batches of 40, where the paper has 8."),
+        ("paper", {"train__weight_decay": 0.0}, "V-Net: a weight decay of 0, where the paper has 0.0001."),
+        ("paper", {"model__beside": ("u_net",)}, "3D U-Net: a weight decay of 0.0001, where the paper has 0."),
+        ("paper,splits=search", {}, "all of them, tested ones too, lie inside the final training set."),
+        ("demo,splits=search", {}, "of heads that were trained on"),
+        ("paper", {"data__dilation": 5}, "V-Net, classification, dilated is 0.63"),
+        ("paper", {"data__dilation": 5}, "Where cubes overlap, the last one wins"),
+    ],
+)
+def test_what_parts_from_the_paper_is_told(argument: str, fields: dict[str, Any], words: str) -> None:
+    assert words in " ".join(quirks(configure(argument, **fields)))
+
+
+@pytest.mark.parametrize(
+    ("argument", "fields"),
+    [
+        ("paper", {"data__dilation": 3}),
+        ("paper", {"train__loss": "mse"}),
+        ("paper,model=u_net", {}),
+        ("demo", {}),
+    ],
+)
+def test_the_papers_thresholds_are_v_nets_in_classification(argument: str, fields: dict[str, Any]) -> None:
+    told = " ".join(quirks(configure(argument, **fields)))
+    assert "paper's threshold" not in told
+    assert "cubes overlap" not in " ".join(quirks(configure("paper", data__dilation=5, data__collisions="max")))
 
 
 # ---- figures
@@ -327,7 +373,7 @@ def shown(saved: Mapping[str, list[Figure]], start: str) -> Figure:
 
 def test_figures_have_the_papers_names_and_stand_on_the_page(demo: Path) -> None:
     names = ["figure_1_metric", "figure_2_losses", "figure_3_points", "figure_4_f1"]
-    names += ["points_u_net", "sections_u_net", "sections_v_net"]
+    names += ["paper_metric", "points_u_net", "sections_u_net", "sections_v_net"]
     assert sorted(path.stem for path in (demo / "figures").iterdir()) == names
     page = write_page(demo, "inverse, demo").read_text()
     heading = re.search(r"<h2>Tables</h2>\n<h3>([^<]*)</h3>", page)
@@ -387,7 +433,7 @@ def test_a_run_of_silent_samples_is_drawn(tmp_path: Path) -> None:
     write_json(folder / "metrics.json", evaluate(configure("demo"), **frames) | {"simulated": True})
     assert "tested on 0 samples of 1 head, and 1 without any source" in tables(folder)
     names = [path.stem for path in figures(folder)]
-    assert names == ["figure_1_metric", "figure_2_losses", "figure_3_points", "figure_4_f1"]
+    assert names == ["figure_1_metric", "figure_2_losses", "figure_3_points", "figure_4_f1", "paper_metric"]
 
 
 # ---- several runs

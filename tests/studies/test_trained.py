@@ -100,6 +100,13 @@ def test_what_is_written_is_read(finished, tmp_path: Path) -> None:
     assert {"prior", "trained_prior", "transitions"} <= set(one.stats)
 
 
+def test_a_study_that_fits_nothing_has_weights_all_the_same(tmp_path: Path) -> None:
+    names = {"model": "v_net", "member": 0, "fold": "random", "seed": 0}
+    one = trained.read(trained.write(tmp_path, names, {"params": {"head": {"bias": np.ones(2, np.float32)}}}, {}))
+    assert one.stats == {}
+    assert one.variables["params"]["head"]["bias"].tolist() == [1, 1]
+
+
 def test_shapes_stay(tmp_path: Path) -> None:
     """A number is no array of one; what is transposed is written as it reads."""
     table = np.arange(6, dtype=np.float32).reshape(2, 3)

@@ -23,6 +23,7 @@ from eegjax.train.loop import Plan
 from eegjax.train.preemption import Preempted
 from eegjax.train.state import TrainState
 
+VALIDATING = {"splits__n_validation_subjects": 1, "train__n_epochs": 16}
 FIRST = [0]  # the first member alone: 6 steps an epoch, the last with 2 examples of 8
 
 
@@ -145,6 +146,31 @@ def test_early_stopping_ends_the_run_with_the_best_weights(validating, tmp_path)
     assert tiny.run(validating, FIRST, tmp_path).equals(predictions)  # stopped: it trains no more
 
 
+def test_a_watched_test_part_is_logged_and_decides_nothing(network, whole, tmp_path):
+    """State and predictions are those of a run that doesn't watch, bit for bit; so are its other lines."""
+    expected_predictions, expected = whole
+    predictions = tiny.run(tiny.sharing(network, (), train__watch_test=True), FIRST, tmp_path)
+    pd.testing.assert_frame_equal(predictions, expected_predictions, check_exact=True)
+    tiny.assert_close(tiny.saved(tmp_path), tiny.saved(expected), 0)
+    lines = tiny.lines(tmp_path)
+    assert [line for line in lines if "test_loss" not in line] == tiny.lines(expected)
+    watched = [line for line in lines if "test_loss" in line]
+    assert [line["step"] for line in watched] == [6, 12]
+    names = [f"p_{name}" for name in tiny.CLASSES]
+    right = predictions[names].to_numpy()[np.arange(len(predictions)), predictions["target"]]
+    weights = np.array([1.0, 1.1, 0.9])[predictions["target"]]
+    assert set(predictions["split"]) == {"test"}
+    assert watched[-1]["test_loss"] == pytest.approx(np.mean(-weights * np.log(right)), abs=1e-5)  # by hand
+    assert watched[0]["test_loss"] != watched[1]["test_loss"]
+
+
+def test_where_there_is_a_validation_part_only_that_is_watched(validating, tmp_path):
+    tiny.run(tiny.sharing(validating, (), **VALIDATING, train__watch_test=True), FIRST, tmp_path)
+    lines = tiny.lines(tmp_path)
+    assert any("validation_loss" in line for line in lines)
+    assert not any("test_loss" in line for line in lines)
+
+
 def test_bad_recording_costs_its_batches_only(network, whole, tmp_path):
     """Example 0 is tested, not trained on; padding reads its row, which is no reason to skip a step."""
     network = tiny.sharing(network, bad=[0, 12, 30])
@@ -252,6 +278,14 @@ def test_a_slow_rise_is_told_from_its_last_ten_lines(tmp_path):
     assert "rose from 16 at step 16 (gradient norm 16) to 25 at step 25" in ended(
         tmp_path, losses, losses, max_loss=24.0
     )
+
+
+def test_a_run_ends_at_too_large_a_loss_and_says_why(network, whole, tmp_path):
+    other = tiny.sharing(network, (), train__max_loss=1e-3)
+    with pytest.raises(UserError, match=r"^the loss is \S+ \(config\.train\.max_loss is 0\.001\).* rec-") as error:
+        tiny.run(other, FIRST, tmp_path)
+    assert "config.train.learning_rate is 0.03" in str(error.value)
+    assert "config.train.clip_norm 1" in str(error.value)
 
 
 @pytest.mark.parametrize(

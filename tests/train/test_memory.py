@@ -76,15 +76,20 @@ def test_no_memory_left_is_one_line_and_other_errors_stay_theirs():
         assert error.value is other
 
 
-def smaller(n_devices, space, batch_size, n_voxels=0, places=1, remat=None, **train):
-    """What is proposed, one by one, on a mesh of so many devices in all."""
+def proposed(n_devices, space, batch_size, n_voxels=0, places=1, remat=None, training=True, **train):
+    """What is proposed, one by one, on a mesh of so many devices in all, with what it does."""
     config = ConfigDict({"train": {"optimizer": "adam", "accumulate_steps": 1, **train}, "model": {}})
     config.update({"data": {"n_voxels": n_voxels}} if n_voxels else {})
     config.model.update({} if remat is None else {"remat": remat})
     mesh = jax.sharding.Mesh(np.array(jax.devices()[:n_devices]).reshape(-1, space), ("data", "space"))
-    found = memory.smaller(config.lock(), mesh, batch_size, places)
+    found = memory.smaller(config.lock(), mesh, batch_size, places, training)
     assert found.startswith("make it smaller with ")
     return [way.replace("--config.", "") for way in found.removeprefix("make it smaller with ").split(", or ")]
+
+
+def smaller(*given, **fields):
+    """The settings alone."""
+    return [way.partition(" (")[0] for way in proposed(*given, **fields)]
 
 
 LAST = "a smaller train.batch_size"
@@ -111,6 +116,27 @@ def test_what_changes_least_comes_first(given, expected):
     assert smaller(*given) == expected
 
 
+def test_each_setting_says_what_it_does():
+    halves = "(about halves the values for the gradient)"
+    assert proposed(4, 1, 8, 64) == [
+        f"train.accumulate_steps=2 {halves}",
+        f"run.space=2 train.accumulate_steps=2 {halves}",
+        "data.n_voxels=32 (about divides the values for the gradient by eight)",
+        f"{LAST} (half of it {halves[1:]}",
+    ]
+
+
+def test_what_only_training_gains_by_is_not_proposed_for_predicting(monkeypatch):
+    """A batch is predicted whole, without a gradient."""
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    assert proposed(4, 1, 8, 64, 12, False, training=False) == [
+        "run.members_at_once=6 (fewer members on a device)",
+        "data.n_voxels=32 (about divides the values in between by eight)",
+        f"{LAST} (half of it about halves the values in between)",
+    ]
+    assert smaller(4, 1, 8, 64, remat=False, training=False) == ["data.n_voxels=32", LAST]
+
+
 def test_pieces_of_pieces():
     assert smaller(1, 1, 12, accumulate_steps=2)[0] == "train.accumulate_steps=4"
     assert smaller(1, 1, 12, accumulate_steps=4) == [LAST]
@@ -128,3 +154,71 @@ def test_computing_values_again_is_proposed_where_it_gains(monkeypatch):
     assert smaller(1, 1, 2, remat=False) == ["train.accumulate_steps=2", "model.remat=True", LAST]
     assert smaller(1, 1, 1, remat=True) == [LAST]
     assert smaller(1, 1, 1) == [LAST]
+
+
+@pytest.fixture
+def fresh(network, whole):
+    """A network with nothing compiled but its first weights."""
+    other = tiny.make_network()
+    other.compiled_init = network.compiled_init
+    return other
+
+
+HALVED = r"make it smaller with --config\.train\.accumulate_steps=2 \(about halves the values for the gradient\), or"
+
+
+def test_a_run_refuses_a_training_step_that_does_not_fit(fresh, tmp_path, monkeypatch):
+    monkeypatch.setattr(memory, "device_bytes", lambda: 10_000)
+    with pytest.raises(UserError, match=rf"^a training step takes \S+ GB on each device .* has 1e-05 GB: {HALVED}"):
+        tiny.run(fresh, [0], tmp_path)
+    assert not fresh.programs
+
+
+def compiling(monkeypatch, *results):
+    """What compiling gives from now on, one after another: bytes that the program takes on the way, or an error."""
+    left = iter(results)
+
+    def compile_(lowered, *_, **__):
+        result = next(left)
+        if isinstance(result, Exception):
+            raise result
+        sizes = dict.fromkeys(("argument_size_in_bytes", "output_size_in_bytes", "alias_size_in_bytes"), 0)
+        found = SimpleNamespace(**sizes, temp_size_in_bytes=result)
+        return SimpleNamespace(memory_analysis=lambda: found)
+
+    monkeypatch.setattr(jax.stages.Lowered, "compile", compile_)
+
+
+def test_a_run_refuses_to_predict_where_only_training_fits(fresh, tmp_path, monkeypatch):
+    """In pieces a training step may take less than the prediction of a batch."""
+    monkeypatch.setattr(memory, "device_bytes", lambda: 10**9)
+    compiling(monkeypatch, 10**9, 3 * 10**9)
+    with pytest.raises(UserError) as error:
+        tiny.run(fresh, [0], tmp_path)
+    assert str(error.value) == (
+        "a prediction step takes 3 GB on each device (0 GB of weights and data, 3 GB of values in between), which has "
+        "1 GB: make it smaller with a smaller --config.train.batch_size (half of it about halves the values in between)"
+    )
+
+
+EXHAUSTED = jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory while trying to allocate 99 bytes.")
+
+
+def exhausted(*_):
+    raise EXHAUSTED
+
+
+@pytest.mark.parametrize(("before", "way"), [((), HALVED), ((0,), "smaller --config.train.batch_size")])
+def test_a_compiler_without_memory_is_one_line(fresh, tmp_path, monkeypatch, before, way):
+    """For training, and for predicting."""
+    compiling(monkeypatch, *before, EXHAUSTED)
+    with pytest.raises(UserError, match=rf"^the device has no memory left \(Out of memory .*\): .*{way}"):
+        tiny.run(fresh, [0], tmp_path)
+
+
+@pytest.mark.parametrize(("step", "way"), [("train", HALVED), ("predict", "smaller --config.train.batch_size")])
+def test_a_run_without_memory_is_one_line(network, whole, tmp_path, step, way):
+    other = tiny.sharing(network, ())
+    other.programs[1] = other.programs[1]._replace(**{step: exhausted})
+    with pytest.raises(UserError, match=rf"^the device has no memory left \(Out of memory .*\): .*{way}"):
+        tiny.run(other, [0], tmp_path)

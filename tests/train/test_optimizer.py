@@ -88,6 +88,41 @@ def test_optimisers_follow_their_equations(rule):
             np.testing.assert_allclose(found[t - 1][part][name], p, atol=2e-5)
 
 
+def coupled(train, value):
+    """Settings with the field that other studies lack."""
+    with train.unlocked():
+        train.decoupled_decay = value
+    return train
+
+
+@pytest.mark.parametrize("rule", [sgd, adam, rmsprop])
+def test_coupled_decay_is_torchs(rule):
+    """`torch.optim.Adam(weight_decay=d)`: g + d p of every parameter, biases too, is what the rule sees."""
+    grads = gradients(4)
+    groups = {"body": {**BODY, "decay": 0.5}, "head": HEAD}
+    found = steps(coupled(settings(groups, optimizer=rule.__name__, weight_decay=0.2, clip_norm=0.5), False), grads)
+    state = jax.tree.map(lambda p: (p.astype(float), np.zeros(p.shape), np.zeros(p.shape)), parameters())
+    for t, grad in enumerate(grads, 1):
+        norm = np.sqrt(sum((leaf.astype(float) ** 2).sum() for leaf in jax.tree.leaves(grad)))
+        for part, decay in (("body", 0.1), ("head", 0.2)):
+            for name in ("kernel", "bias"):
+                p, m, v = state[part][name]
+                update, m, v = rule(grad[part][name] * min(1, 0.5 / norm) + decay * p, m, v, t)
+                state[part][name] = (p - 0.1 * update, m, v)
+                np.testing.assert_allclose(found[t - 1][part][name], p - 0.1 * update, atol=2e-5)
+
+
+def test_coupled_decay_keeps_what_is_frozen_and_is_not_the_decoupled_one():
+    grads, before = gradients(3), parameters()
+    groups = {"body": {**BODY, "frozen": True}, "head": HEAD}
+    found = steps(coupled(settings(groups, optimizer="adam", weight_decay=0.2), False), grads)[-1]
+    tiny.assert_close(found["body"], before["body"], 0)
+    apart = steps(coupled(settings(groups, optimizer="adam", weight_decay=0.2), True), grads)[-1]
+    unsaid = steps(settings(groups, optimizer="adam", weight_decay=0.2), grads)[-1]
+    tiny.assert_close(apart, unsaid, 0)
+    assert not np.allclose(found["head"]["kernel"], apart["head"]["kernel"], atol=1e-3)
+
+
 def test_small_gradients_are_not_clipped():
     grads = jax.tree.map(lambda g: g * 1e-3, gradients(2))
     tiny.assert_close(steps(settings(clip_norm=1.0), grads), steps(settings(clip_norm=0.0), grads), 0)
