@@ -20,6 +20,9 @@ from eegjax.files import read_json, write_aside
 from eegjax.studies.study import Study
 
 
+NOTHING = "nothing"  # said in files of studies that fit nothing: those of others miss what isn't there
+
+
 class Trained(NamedTuple):
     """One member: `names` are its model, member, fold and seed; `variables` the model's; `stats` what was fitted."""
 
@@ -34,7 +37,8 @@ def write(folder: Path, names: dict[str, Any], variables: Any, stats: Any) -> Pa
 
     tree = flatten_dict({"variables": variables, "stats": stats}, sep="/")
     arrays = {name: np.asarray(leaf, order="C") for name, leaf in tree.items()}
-    content = save(arrays, metadata={"names": json.dumps(names)})  # its own writer makes files only the owner can read
+    said = {"names": json.dumps(names)} | ({} if stats else {"fitted": NOTHING})
+    content = save(arrays, metadata=said)  # its own writer makes files only the owner can read
     return write_aside(file_of(folder, names), lambda aside: aside.write_bytes(content))
 
 
@@ -88,8 +92,8 @@ def read(path: Path) -> Trained:
     try:
         with safe_open(path, "np") as file:
             tree = unflatten_dict({name: file.get_tensor(name) for name in file.keys()}, sep="/")  # noqa: SIM118
-            # a study that fits nothing has written no stats
-            return Trained(json.loads(file.metadata()["names"]), tree["variables"], tree.get("stats", {}))
+            fitted = tree["stats"] if file.metadata().get("fitted") != NOTHING else {}
+            return Trained(json.loads(file.metadata()["names"]), tree["variables"], fitted)
     except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
         raise UserError(f"{path}: broken weights ({error}); copy the run folder again, or train anew") from error
 
