@@ -19,7 +19,6 @@ from eegjax.errors import UserError
 from eegjax.files import read_json, write_aside
 from eegjax.studies.study import Study
 
-
 NOTHING = "nothing"  # said in files of studies that fit nothing: those of others miss what isn't there
 
 
@@ -92,8 +91,9 @@ def read(path: Path) -> Trained:
     try:
         with safe_open(path, "np") as file:
             tree = unflatten_dict({name: file.get_tensor(name) for name in file.keys()}, sep="/")  # noqa: SIM118
-            fitted = tree["stats"] if file.metadata().get("fitted") != NOTHING else {}
-            return Trained(json.loads(file.metadata()["names"]), tree["variables"], fitted)
+            said = file.metadata()
+            names = json.loads(said["names"])
+            return Trained(names, tree["variables"], {} if said.get("fitted") == NOTHING else tree["stats"])
     except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
         raise UserError(f"{path}: broken weights ({error}); copy the run folder again, or train anew") from error
 
