@@ -11,9 +11,9 @@ from eegjax.data.dataset import Dataset
 from eegjax.data.splits import Fold, evenly_spread
 from eegjax.evaluate.points import jittered_points, random_points
 from eegjax.signal.minimum_norm import LCMV_TIMES
-from eegjax.studies.inverse_data import drawn
 from eegjax.studies.inverse_numbers import metric
 from eegjax.studies.inverse_points import Found, Scene, True_, frame_of
+from eegjax.studies.inverse_samples import drawn
 
 N_RANDOM = (100, 10)  # points, as in the paper
 JITTER = 1.0  # standard deviation of near-perfect predictions, in voxels

@@ -21,7 +21,7 @@ from eegjax.models.vnet import VNet
 from eegjax.signal.minimum_norm import amplitudes
 from eegjax.signal.sources import SourceSpace, simulate
 from eegjax.signal.voxels import scatter
-from eegjax.studies.inverse_data import settings, snapshot, truth
+from eegjax.studies.inverse_samples import settings, snapshot, truth
 from eegjax.train import volume_losses
 from eegjax.train.members import split_along_depth
 

@@ -27,8 +27,8 @@ from eegjax.evaluate.localisation import (
 from eegjax.files import write_aside
 from eegjax.signal.voxels import cube_centres
 from eegjax.studies import inverse_heads as heads
-from eegjax.studies.inverse_data import drawn, truth
 from eegjax.studies.inverse_numbers import metric
+from eegjax.studies.inverse_samples import drawn, truth
 from eegjax.studies.predictions import INDEX_COLUMNS
 
 NAMES = ["model", "member", "fold", "seed"]

@@ -14,7 +14,7 @@ from eegjax.data import splits
 from eegjax.data.feed import gather
 from eegjax.errors import UserError
 from eegjax.signal.minimum_norm import apply, make_operator
-from eegjax.studies import inverse_data, inverse_heads, inverse_network
+from eegjax.studies import inverse_data, inverse_heads, inverse_network, inverse_samples
 
 ROOT = Path(__file__).parents[2]
 
@@ -44,7 +44,7 @@ def test_voltages_are_the_lead_field_times_the_moments(configure) -> None:
     config = configure(data__patches__p_silent=0.0)
     dataset = inverse_data.prepare(config)
     rows = np.arange(len(dataset.index))
-    samples = inverse_data.drawn(config, dataset, rows)
+    samples = inverse_samples.drawn(config, dataset, rows)
     assert 1e-8 < np.abs(samples.voltages).max() < 1e-3
     np.testing.assert_allclose(samples.voltages.mean(1), 0, atol=1e-6 * np.abs(samples.voltages).max())
     for row in rows[:6]:
@@ -65,7 +65,7 @@ def test_samples_on_the_fly_are_those_of_the_disk(configure) -> None:
     assert set(second.arrays) == {"seed"}
     rows = np.array([0, 5, 11, 23])
     for one, other in zip(
-        inverse_data.drawn(stored, first, rows), inverse_data.drawn(flying, second, rows), strict=True
+        inverse_samples.drawn(stored, first, rows), inverse_samples.drawn(flying, second, rows), strict=True
     ):
         np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-5 * max(np.abs(one[np.isfinite(one)]).max(), 1e-30))
     seen, again = volumes_of(stored, first, rows), volumes_of(flying, second, rows)
@@ -101,7 +101,7 @@ def test_the_eloreta_volume_holds_the_greatest_estimate_of_each_voxel(configure)
     dataset = inverse_data.prepare(config)
     rows = np.array([1, 9, 20])
     seen = volumes_of(config, dataset, rows)["inputs"][..., 0]
-    voltages = inverse_data.drawn(config, dataset, rows).voltages
+    voltages = inverse_samples.drawn(config, dataset, rows).voltages
     for row, voltage, volume in zip(rows, voltages, seen, strict=True):
         nominal = inverse_heads.of_dataset(config, dataset)[inverse_heads.number_of_recording(dataset)[row]][0]
         operator = make_operator(nominal.lead_field, "eLORETA", lambda2=inverse_data.LAMBDA2)
@@ -118,7 +118,7 @@ def test_targets_are_where_the_truth_is(configure, target: str, sources: str) ->
     dataset = inverse_data.prepare(config)
     rows = np.array([0, 3, 8, 17])
     made = volumes_of(config, dataset, rows)
-    samples = inverse_data.drawn(config, dataset, rows)
+    samples = inverse_samples.drawn(config, dataset, rows)
     numbers = inverse_heads.number_of_recording(dataset)[rows]
     for place, number in enumerate(numbers):
         nominal, real = inverse_heads.of_dataset(config, dataset)[number]

@@ -17,7 +17,14 @@ from safetensors.numpy import load_file
 from eegjax import cli
 from eegjax.data.dataset import Dataset
 from eegjax.data.feed import gather
-from eegjax.studies import inverse_baselines, inverse_data, inverse_heads, inverse_network, inverse_points
+from eegjax.studies import (
+    inverse_baselines,
+    inverse_data,
+    inverse_heads,
+    inverse_network,
+    inverse_points,
+    inverse_samples,
+)
 from eegjax.studies.inverse import STUDY
 from eegjax.studies.network import Network, Timing
 from eegjax.train.log import MetricLog
@@ -183,7 +190,7 @@ def test_volumes_hold_voltages_and_moments_at_their_voxels(configure, scaling, s
     config = configure(data__scaling=scaling, data__dilation=side, data__collisions=collisions, data__target=target)
     dataset = inverse_data.prepare(config)
     rows = np.array([0, 9, 17, 23])
-    samples = inverse_data.drawn(config, dataset, rows)
+    samples = inverse_samples.drawn(config, dataset, rows)
     batch = gather(np, inverse_data.source(config, dataset), rows, rows >= 0)
     made = jax.jit(partial(inverse_network.inputs(config), key=None, train=False))({}, batch)
     assert {name: value.shape[1:] for name, value in made.items()} == {
