@@ -16,7 +16,7 @@ from eegjax.data.splits import Fold
 from eegjax.errors import UserError
 from eegjax.studies import trained
 from eegjax.studies.network import Network, Timing
-from eegjax.train import loop
+from eegjax.train import checkpoint, loop
 from eegjax.train.checkpoint import Checkpoints
 from eegjax.train.log import MetricLog
 from eegjax.train.loop import Plan
@@ -40,6 +40,7 @@ def assert_same_run(folder, predictions, whole):
 def test_killed_equals_not_killed(network, whole, opened, tmp_path, monkeypatch, steps, every_s):
     """In the first epoch, at its end (just saved), in the second epoch, and again and again."""
     monkeypatch.setitem(network.config.run, "checkpoint_every_s", every_s)
+    monkeypatch.setattr(checkpoint, "SLOW_S", np.inf)  # however slow the disk is, every step is saved
     for step in steps:
         with tiny.before_step(network, step, tiny.kill), pytest.raises(tiny.Killed):
             tiny.run(network, FIRST, tmp_path)
