@@ -136,7 +136,8 @@ def _part(config: ConfigDict, n_sources: int, place: int, one: Recorded) -> Part
             "nominal": one.nominal._asdict(),
             "coloured": one.coloured,
             "tested": one.left_out or config.splits.kind != "head",
-            "trained": not one.left_out,
+            "trained": not one.left_out and not one.validates,
+            "validates": one.validates,
             "voxel_mm": grid.voxel_mm.tolist(),
             "electrode_fit_mm": float(nominal.electrode_fit_mm.mean()),
             "electrode_fit_max_mm": float(nominal.electrode_fit_mm.max()),
@@ -160,11 +161,10 @@ def folds(config: ConfigDict, dataset: Dataset) -> list[Fold]:
     rng, index = np.random.default_rng(config.seed), dataset.index
     rows = np.arange(len(index))
     if config.splits.kind == "head":
-        head, trained = index["subject"].to_numpy(str), [row["trained"] for row in dataset.card["recordings"]]
-        tested = ~np.array(trained)[heads.number_of_recording(dataset)]
-        validated = ~tested & (head == head[~tested][-1])
-        name = f"{head[tested][0]} left out"
-        return [Fold(name, rows[~(tested | validated)], rows[validated], rows[tested], head)]
+        head, number = index["subject"].to_numpy(str), heads.number_of_recording(dataset)
+        uses = {use: [row[use] for row in dataset.card["recordings"]] for use in ("trained", "validates", "tested")}
+        train, validation, test = (rows[np.array(whether)[number]] for whether in uses.values())
+        return [Fold(f"{head[test][0]} left out", train, validation, test, head)]
     splits = config.splits
     test, validation, train = _cut(rng.permutation(rows), splits.test_share, splits.validation_share)
     if splits.kind == "search":

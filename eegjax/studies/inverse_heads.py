@@ -24,6 +24,7 @@ class Recorded(NamedTuple):
     coloured: whether the noise is that of a brain beside that of electrodes.
     left_out: whether the head is tested only.
     n_samples: samples.
+    validates: whether thresholds are chosen on it, and nothing is trained.
     """
 
     name: str
@@ -33,6 +34,7 @@ class Recorded(NamedTuple):
     coloured: bool
     left_out: bool
     n_samples: int
+    validates: bool = False
 
 
 def recorded(config: ConfigDict) -> list[Recorded]:
@@ -51,7 +53,8 @@ def recorded(config: ConfigDict) -> list[Recorded]:
     for place, (name, n_samples) in enumerate(zip(trained, shares, strict=True)):
         conductivity = data.skull_s_per_m[place % len(data.skull_s_per_m)]
         real = specs[name]._replace(skull_conductivity=float(conductivity))
-        found.append(Recorded(name, name, real, specs[name], False, False, int(n_samples)))
+        last = bool(tested) and place == len(trained) - 1
+        found.append(Recorded(name, name, real, specs[name], False, False, int(n_samples), last))
     if not tested:
         return found
     ways = list(zip(left_out.skull_s_per_m, left_out.coregistration_mm, left_out.coregistration_deg, strict=True))

@@ -28,6 +28,7 @@ MATCHINGS = {
     "greedy": "A true point is found if any prediction is within the radius.",
     "greedy_distinct": "A true point is found if any prediction is within the radius.",
 }
+USES = {"trained": "trained", "validates": "thresholds", "tested": "tested"}  # what a head is for, in a word
 N_RADII = 3  # with columns of their own
 
 
@@ -203,6 +204,9 @@ def heads(place: Path, run: Finished) -> str:
         "The template has no outer skull of its own: it is taken to lie half way between inner skull and scalp."
         if any(one["real"]["kind"] == "template" for one in run.card["recordings"])
         else "",
+        "Used for thresholds: nothing is trained on that head, they are chosen there."
+        if any(one["validates"] for one in run.card["recordings"])
+        else "",
         "Electrode fit: how far electrodes were moved to lie on the scalp, mean and greatest. Cap off by: between the "
         "cap as it was and as it is assumed.",
     ]
@@ -213,7 +217,7 @@ def heads(place: Path, run: Finished) -> str:
 def _head(config: ConfigDict, one: dict[str, Any]) -> dict[str, str]:
     real, nominal = one["real"], one["nominal"]
     noisy = config.data.sources != "zones" or len(config.data.zones.snr_db) > 0
-    uses = [use for use in ("trained", "tested") if one[use]]
+    uses = [word for use, word in USES.items() if one[use]]
     return {
         "recording": str(one["recording"]),
         "head": str(one["head"]),

@@ -143,10 +143,10 @@ def test_a_head_left_out_is_tested_only_and_is_not_what_it_is_taken_for(configur
     assert set(heads[fold.test]) == {"sphere"}
     assert not set(heads[fold.test]) & (set(heads[fold.train]) | set(heads[fold.validation]))
     assert not set(heads[fold.validation]) & set(heads[fold.train])
-    tested = [row for row in dataset.card["recordings"] if not row["trained"]]
+    tested = [row for row in dataset.card["recordings"] if row["tested"]]
     assert [row["real"]["skull_conductivity"] for row in tested] == [0.004, 0.01, 0.016]
     for row, (nominal, real) in zip(dataset.card["recordings"], inverse_heads.of_dataset(config, dataset), strict=True):
-        if row["trained"]:
+        if not row["tested"]:
             assert row["real"]["kind"] == row["nominal"]["kind"]
             assert not row["coloured"]
             continue
@@ -154,8 +154,15 @@ def test_a_head_left_out_is_tested_only_and_is_not_what_it_is_taken_for(configur
         assert len(real.sources_m) == 150
         assert len(nominal.sources_m) == 100
         assert np.abs(real.lead_field[:, :100] - nominal.lead_field).max() > 0.01 * np.abs(nominal.lead_field).max()
-    used = {row["real"]["skull_conductivity"] for row in dataset.card["recordings"] if row["trained"]}
-    assert len(used) == 2  # as many as trained heads
+    others = [row for row in dataset.card["recordings"] if not row["tested"]]
+    assert [(row["subject"], row["trained"], row["validates"]) for row in others] == [
+        ("sphere warped 1", True, False),
+        ("sphere warped 2", False, True),
+    ]
+    assert set(heads[fold.train]) == {"sphere warped 1"}
+    assert set(heads[fold.validation]) == {"sphere warped 2"}
+    used = {row["real"]["skull_conductivity"] for row in others}
+    assert len(used) == 2  # as many as such heads
     assert not used & {0.004, 0.01, 0.016}
 
 

@@ -19,7 +19,7 @@ from eegjax.studies.inverse_compare import gathered, rows
 from eegjax.studies.inverse_figures import figures
 from eegjax.studies.inverse_numbers import evaluate
 from eegjax.studies.inverse_paper import N_VOXELS, RADII, RANDOM_POINTS, quirks, random_curve
-from eegjax.studies.inverse_report import Finished, some_radii, tables, title_of, verdict
+from eegjax.studies.inverse_report import Finished, _head, some_radii, tables, title_of, verdict
 
 ROOT = Path(__file__).parents[2]
 N_SAMPLES, N_VOXELS_HERE, N_STEPS = 10, 16, 30
@@ -87,7 +87,13 @@ def recording(number: int, real: dict[str, Any], nominal: dict[str, Any], **fiel
     found = {"recording": name, "subject": name, "head": "template", "real": real, "nominal": nominal}
     found |= {"voxel_mm": [VOXEL_MM] * 3, "electrode_fit_mm": 3.25, "electrode_fit_max_mm": 9.5, "n_sources": 1000}
     found |= {"cortex": "fsaverage5's cortex", "depth_mm": [5.04, 48.6], "n_dropped": 1234}
-    found |= {"n_sources_real": real["n_sources"], "coloured": False, "tested": True, "trained": True}
+    found |= {
+        "n_sources_real": real["n_sources"],
+        "coloured": False,
+        "tested": True,
+        "trained": True,
+        "validates": False,
+    }
     return found | {"pairs_in_one_voxel": 1234, "extents": []} | fields
 
 
@@ -237,6 +243,8 @@ def test_notes_say_what_the_numbers_rest_on(demo: Path) -> None:
 def test_heads_stand_as_simulated_and_as_assumed(demo: Path) -> None:
     first, second = (row for _, row in read(demo, "heads").iterrows())
     assert (first["used"], second["used"]) == ("trained, tested", "tested")
+    chooses = recording(2, spec(), spec(), trained=False, validates=True, tested=False)
+    assert _head(configure("demo"), chooses)["used"] == "thresholds"
     assert (second["skull, S/m, simulated"], second["skull, S/m, assumed"]) == ("0.01", "0.006")
     assert (second["sources, simulated"], second["sources, assumed"]) == ("2,000", "1,000")
     assert (first["cap off by"], second["cap off by"]) == ("0 mm, 0°", "4 mm, 2°")
