@@ -31,6 +31,6 @@ def refuse(config: ConfigDict) -> None:
     """
     if config.data.root:
         raise UserError(
-            f"config.data.root is {config.data.root}, but the demo makes all its data itself; for a folder of your "
-            f"own name a protocol: --config=configs/{config.study}.py:standard"
+            f"config.data.root is {config.data.root}, but the demo simulates its data and needs no folder; for what is "
+            f"in one name a protocol: --config=configs/{config.study}.py:standard"
         )
