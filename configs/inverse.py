@@ -174,6 +174,7 @@ def _resize(config: ConfigDict, size: str) -> None:
         config.model.update({"width": 0.25, "depth": 2})
         config.splits.update({"test_share": 0.09, "validation_share": 0.02})
         config.train.n_epochs = 1
+        config.test.n_tuning = 60
     if size == "small" and not demo:
         config.data.update({"n_voxels": 16, "n_samples": 4000})
         config.model.update({"width": 0.25, "depth": 2})

@@ -201,24 +201,20 @@ def frame_of(
 ) -> pd.DataFrame:
     """The frame of points of one model on some rows; `names` are columns of all of it."""
     truths, snr_db = scene.truths(rows)
-    index = scene.dataset.index[list(INDEX_COLUMNS)]
-    frames = []
-    for row, true, said, snr in zip(rows, truths, found, snr_db, strict=True):
-        sample = {"kind": "sample", "value": threshold, "snr_db": snr, "n_true": len(true.mm), **_numbers(true, said)}
-        parts = [
-            pd.DataFrame([sample]),
-            _rows_of("true", true.mm, true.voxels, true.value),
-            _rows_of("predicted", said.mm, said.voxels, said.value),
-        ]
-        frames.append(pd.concat(parts, ignore_index=True).assign(**index.iloc[row].to_dict()))
-    return pd.concat(frames, ignore_index=True).assign(**names, split="test")
-
-
-def _rows_of(kind: str, mm: np.ndarray, voxels: np.ndarray, value: np.ndarray) -> pd.DataFrame:
-    places = {f"{axis}_mm": mm[:, at] for at, axis in enumerate("xyz")} | {
-        a: voxels[:, at] for at, a in enumerate("xyz")
-    }
-    return pd.DataFrame({"kind": kind, **places, "value": value})
+    kinds: list[str] = []
+    values, mm, voxels, numbers, counts, nowhere = [], [], [], [], [], np.full((1, 3), np.nan)
+    for true, said, snr in zip(truths, found, snr_db, strict=True):
+        counts.append(1 + len(true.mm) + len(said.mm))
+        kinds += ["sample", *["true"] * len(true.mm), *["predicted"] * len(said.mm)]
+        values += [np.array([threshold]), true.value, said.value]
+        mm += [nowhere, true.mm, said.mm]
+        voxels += [nowhere, true.voxels, said.voxels]
+        numbers.append({"snr_db": snr, "n_true": len(true.mm), **_numbers(true, said)})
+    frame = pd.DataFrame({"kind": kinds, "value": np.concatenate(values)})
+    frame[[*"xyz"]], frame[["x_mm", "y_mm", "z_mm"]] = np.concatenate(voxels), np.concatenate(mm)
+    of_samples = pd.DataFrame(numbers, frame.index[frame["kind"] == "sample"])
+    whose = scene.dataset.index[list(INDEX_COLUMNS)].iloc[np.repeat(rows, counts)].reset_index(drop=True)
+    return pd.concat([frame, of_samples, whose], axis=1).assign(**names, split="test")
 
 
 def _numbers(true: True_, said: Found) -> dict[str, float]:
