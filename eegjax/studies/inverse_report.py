@@ -165,9 +165,7 @@ def points_notes(run: Finished) -> list[str]:
         f"Differences to {first} are paired by sample; 'better' or 'worse' only where the interval excludes 0. Not "
         "corrected for the number of rows.",
         f"Numbers of a sample are means over {n_seeds} seeds first." if n_seeds > 1 else "",
-        f"LCMV: n/a, samples have {config.data.n_times} instant(s), and a covariance takes {LCMV_TIMES}."
-        if lcmv
-        else "",
+        f"LCMV: n/a, a covariance takes {LCMV_TIMES} instants, samples have {config.data.n_times}." if lcmv else "",
         _crime(run.card["recordings"]),
     ]
     return [note for note in notes if note] + paper.quirks(config)
