@@ -226,6 +226,7 @@ def grid_mask(grid: Grid, sources_mm: np.ndarray, side: int = 1) -> np.ndarray:
     Returns:
         [n, n, n] bool.
     """
+    _check_side(side)
     reach_mm = cKDTree(sources_mm).query(sources_mm, k=2)[0][:, 1].max()
     steps = np.ceil(reach_mm / grid.voxel_mm).astype(int)
     offsets = np.indices(2 * steps + 1).reshape(3, -1).T - steps
@@ -236,7 +237,6 @@ def grid_mask(grid: Grid, sources_mm: np.ndarray, side: int = 1) -> np.ndarray:
         low_mm = grid.origin_mm + voxels * grid.voxel_mm
         nearest_mm = np.clip(source_mm, low_mm, low_mm + grid.voxel_mm)  # of the voxel to the source
         inside[tuple(voxels[np.linalg.norm(nearest_mm - source_mm, axis=1) <= reach_mm].T)] = True
-    _check_side(side)
     return binary_dilation(inside, np.ones((side,) * 3, bool))
 
 
