@@ -134,7 +134,6 @@ def make_head(spec: HeadSpec, root: Path | None, cache: Path) -> Head:
         UserError: no such head, impossible numbers, missing or broken files, a full disk.
     """
     _check(spec, root)
-    files = head_files(spec.kind, root)
     path = Path(cache) / f"head-{spec.kind}-{spec.warp}-{hash_of(made_of(spec, root))}.npz"
     with locked(Path(cache) / ".heads.lock"):
         if path.exists():
@@ -142,7 +141,7 @@ def make_head(spec: HeadSpec, root: Path | None, cache: Path) -> Head:
                 return read_head(path)
             except UserError as error:
                 note(f"{error}; it is made again")
-        head = _make(spec, read_anatomy(spec.kind, files))
+        head = _make(spec, read_anatomy(spec.kind, head_files(spec.kind, root)))
         write_head(path, head)
     return head
 

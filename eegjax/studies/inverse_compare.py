@@ -9,7 +9,7 @@ import pandas as pd
 from eegjax.baselines.inverse import METHODS
 from eegjax.report.curves import draw_losses
 from eegjax.report.tables import write_table
-from eegjax.studies.inverse_figures import draw_f1, training_log
+from eegjax.studies.inverse_figures import draw_f1, draw_paper_metric, training_log
 from eegjax.studies.inverse_numbers import curves, difference
 from eegjax.studies.inverse_paper import NETWORKS as PUBLISHED
 from eegjax.studies.inverse_paper import quirks
@@ -19,7 +19,7 @@ NETWORKS = {published.title: name for name, published in PUBLISHED.items()}
 TASKS = {"classification": "cross_entropy", "regression": "mse"}
 DILATIONS = {"plain": 1, "dilated": 5}  # side in voxels of the cube that stands for a point
 CLASSICAL = ("eLORETA",)  # of all runs but the first, which has every one: they are the same in all runs
-COPIED = ("heads", "paper_metric")  # tables that are the same in all runs
+COPIED = ("heads", "paper_metric")  # tables and figures that are the same in all runs
 
 
 def rows(protocol: str) -> dict[str, dict[str, Any]]:
@@ -56,7 +56,9 @@ def gathered(folders: Mapping[str, Path], place: Path) -> str:
     """
     runs = {row: Finished(folder) for row, folder in folders.items()}
     first = next(iter(runs.values()))
-    _remove_copies(place / "tables")
+    for kind in ("tables", "figures"):
+        _remove_copies(place / kind)
+    draw_paper_metric(place / "figures" / "paper_metric.png", first.simulated)
     for network in NETWORKS:
         for task in TASKS:
             pair = {

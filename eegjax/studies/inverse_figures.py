@@ -30,7 +30,7 @@ def figures(folder: Path) -> list[Path]:
     }
     title = "The metric, of guesses and of almost perfect predictions: mean ± sd over samples"
     f1_curves(place / "figure_1_metric.png", run.config.test.radii, panels, run.config.test.unit, title, run.simulated)
-    _draw_paper_metric(place / "paper_metric.png", run.simulated)
+    draw_paper_metric(place / "paper_metric.png", run.simulated)
     log = training_log(folder)
     log = log.assign(model=log["model"].map(title_of))
     draw_losses(place / "figure_2_losses.png", log, "Loss in training", run.simulated, log=True)
@@ -43,7 +43,7 @@ def figures(folder: Path) -> list[Path]:
     return sorted(place.glob("[!.]*.png"))
 
 
-def _draw_paper_metric(path: Path, simulated: bool) -> None:
+def draw_paper_metric(path: Path, simulated: bool) -> None:
     """Draw the curves of random points that the authors published, dashed, and ours of the same metric."""
     curves: dict[str, Curve] = {f"{n} points": random_curve(n) for n in RANDOM_POINTS}
     published: dict[str, Curve] = {f"{n} points, published": (np.array(f1), None) for n, f1 in RANDOM_POINTS.items()}
