@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from scipy.signal import butter, resample_poly, sosfiltfilt
 
-from eegjax.data.edf_header import ANNOTATIONS_LABELS, EdfHeader, EdfSignalHeader, read_edf_header
+from eegjax.data.formats.edf_header import ANNOTATIONS_LABELS, EdfHeader, EdfSignalHeader, read_edf_header
 from eegjax.data.signal_checks import check_eeg, level_and_amplitude
 from eegjax.errors import UserError, did_you_mean, note
 

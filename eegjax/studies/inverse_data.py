@@ -17,8 +17,8 @@ from eegjax.baselines.inverse import METHODS
 from eegjax.data import dataset as datasets
 from eegjax.data.dataset import Dataset, Part
 from eegjax.data.feed import Source
-from eegjax.data.head_anatomy import cortex_of, head_files
-from eegjax.data.heads import made_of
+from eegjax.data.heads.anatomy import cortex_of, head_files
+from eegjax.data.heads.heads import made_of
 from eegjax.data.splits import Fold
 from eegjax.errors import UserError, did_you_mean, note
 from eegjax.files import locked

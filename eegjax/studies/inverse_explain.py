@@ -9,8 +9,8 @@ from ml_collections import ConfigDict
 
 from eegjax.data.dataset import Dataset
 from eegjax.data.feed import gather
+from eegjax.data.formats.volume_estimate import write_volume_estimate
 from eegjax.data.splits import evenly_spread
-from eegjax.data.volume_estimate import write_volume_estimate
 from eegjax.studies import explanations
 from eegjax.studies.inverse_data import source
 from eegjax.studies.inverse_network import inputs

@@ -8,7 +8,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from eegjax.data.dataset import Dataset
-from eegjax.data.heads import Head, HeadSpec, heads_of, make_head
+from eegjax.data.heads.heads import Head, HeadSpec, heads_of, make_head
 from eegjax.errors import UserError, did_you_mean
 from eegjax.signal.sources import SourceSpace, make_source_space
 from eegjax.signal.voxels import Grid, grid_mask, make_grids

@@ -13,7 +13,7 @@ import pandas as pd
 from ml_collections import ConfigDict
 
 from eegjax.baselines.motor_imagery import csp_lda, majority, tangent_space
-from eegjax.data import motor_imagery_simulator
+from eegjax.data.bci_iv_2a import simulator
 from eegjax.data.dataset import Dataset
 from eegjax.data.splits import Fold
 from eegjax.errors import note
@@ -77,7 +77,7 @@ def _oracle(config: ConfigDict, index: pd.DataFrame) -> np.ndarray:
     simulation, found = config.data.simulation, np.empty((len(index), len(classes(config))))
     for (subject, session), own in index.groupby(["subject", "session"]):
         counts = simulation.n_runs, simulation.n_trials_per_run
-        told = motor_imagery_simulator.oracle(simulation.seed, int(str(subject)[1:]), str(session), *counts)
+        told = simulator.oracle(simulation.seed, int(str(subject)[1:]), str(session), *counts)
         run = own["run"].astype(int).to_numpy() - 2  # the first run has no trials
         found[own.index] = told[run * simulation.n_trials_per_run + own["trial"].to_numpy()]
     return found

@@ -11,8 +11,9 @@ import numpy as np
 import pandas as pd
 from ml_collections import ConfigDict
 
-from eegjax.data import bci_iv_2a, eegmmidb, motor_imagery_simulator
+from eegjax.data import bci_iv_2a, eegmmidb
 from eegjax.data import dataset as datasets
+from eegjax.data.bci_iv_2a import simulator
 from eegjax.data.dataset import Dataset, Part
 from eegjax.data.feed import Source, window
 from eegjax.data.trials import REST, Trials
@@ -93,13 +94,13 @@ def _simulated(config: ConfigDict, root: Path) -> Path:
     from tqdm import tqdm
 
     settings = config.data.simulation.to_dict()
-    folder = root / f"simulated-motor-imagery-{hash_of([settings, motor_imagery_simulator.VERSION])}"
+    folder = root / f"simulated-motor-imagery-{hash_of([settings, simulator.VERSION])}"
     wanted = [(subject, session) for subject in range(1, settings["n_subjects"] + 1) for session in "TE"]
     missing = [names for names in wanted if not (folder / f"A{names[0]:02d}{names[1]}.mat").exists()]
 
     def write(names: tuple[int, str]) -> None:
         counts = settings["n_runs"], settings["n_trials_per_run"]
-        motor_imagery_simulator.write_session(folder, settings["seed"], *names, *counts)
+        simulator.write_session(folder, settings["seed"], *names, *counts)
 
     with ThreadPoolExecutor(config.run.workers) as pool:
         list(tqdm(pool.map(write, missing), total=len(missing), desc="simulating sessions", disable=not missing))

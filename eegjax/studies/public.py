@@ -6,9 +6,9 @@ from pathlib import Path
 
 from ml_collections import ConfigDict
 
-from eegjax.data.bci_iv_2a_files import fetch_bci_iv_2a
-from eegjax.data.eegmmidb_files import fetch_eegmmidb
-from eegjax.data.sleep_edf_files import fetch_sleep_edf
+from eegjax.data.bci_iv_2a.fetch import fetch_bci_iv_2a
+from eegjax.data.eegmmidb.fetch import fetch_eegmmidb
+from eegjax.data.sleep_edf.fetch import fetch_sleep_edf
 from eegjax.errors import UserError
 from eegjax.studies.study import Study
 

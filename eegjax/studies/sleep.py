@@ -12,8 +12,8 @@ import pandas as pd
 from ml_collections import ConfigDict
 
 from eegjax.baselines import sleep as baselines_sleep
-from eegjax.data import sleep_simulator
 from eegjax.data.dataset import Dataset
+from eegjax.data.sleep_edf import simulator
 from eegjax.data.splits import Fold
 from eegjax.studies import sleep_explain, sleep_figures, sleep_predict, sleep_report
 from eegjax.studies.predictions import baseline_tables
@@ -65,7 +65,7 @@ def _true_stages(config: ConfigDict, index: pd.DataFrame) -> np.ndarray:
     for recording in index["recording"].unique():
         rows = np.flatnonzero(index["recording"] == recording)
         subject, night = int(recording[3:5]), int(recording[5])
-        stages = sleep_simulator.true_stages(simulation.seed, subject, night, simulation.n_epochs)
+        stages = simulator.true_stages(simulation.seed, subject, night, simulation.n_epochs)
         true[rows] = stages[positions(index.iloc[rows])]
     return labels(config, pd.DataFrame({"label": true}))
 

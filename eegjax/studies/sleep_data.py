@@ -11,11 +11,12 @@ import pandas as pd
 from ml_collections import ConfigDict
 
 from eegjax.data import dataset as datasets
-from eegjax.data import sleep_edf, sleep_simulator, splits
+from eegjax.data import sleep_edf, splits
 from eegjax.data.dataset import Dataset, Part
-from eegjax.data.edf_header import read_edf_header
 from eegjax.data.feed import Source, window
-from eegjax.data.sleep_edf_files import lights_off
+from eegjax.data.formats.edf_header import read_edf_header
+from eegjax.data.sleep_edf import simulator
+from eegjax.data.sleep_edf.fetch import lights_off
 from eegjax.data.splits import Fold
 from eegjax.errors import UserError, note
 from eegjax.files import hash_file, hash_of, locked
@@ -57,12 +58,12 @@ def _simulated(config: ConfigDict, root: Path) -> Path:
     from tqdm import tqdm
 
     settings = config.data.simulation.to_dict()
-    folder = root / f"simulated-sleep-{hash_of([settings, sleep_simulator.VERSION])}"
+    folder = root / f"simulated-sleep-{hash_of([settings, simulator.VERSION])}"
     wanted = [(subject, night) for subject in range(settings["n_subjects"]) for night in NIGHTS]
     missing = [names for names in wanted if len(list(folder.glob(f"SC4{names[0]:02d}{names[1]}*.edf"))) < 2]
 
     def write(names: tuple[int, int]) -> None:
-        sleep_simulator.write_night(folder, settings["seed"], *names, settings["n_epochs"])
+        simulator.write_night(folder, settings["seed"], *names, settings["n_epochs"])
 
     with ThreadPoolExecutor(config.run.workers) as pool:
         list(tqdm(pool.map(write, missing), total=len(missing), desc="simulating nights", disable=not missing))

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from eegjax.data.sleep_edf import EPOCH_S
+from eegjax.data.sleep_edf.reader import EPOCH_S
 from eegjax.evaluate.calibration import calibration_curve
 from eegjax.evaluate.comparison import Answers
 from eegjax.report.curves import draw_calibration, draw_losses

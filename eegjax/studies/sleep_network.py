@@ -13,8 +13,8 @@ from ml_collections import ConfigDict
 
 from eegjax.data.dataset import Dataset
 from eegjax.data.feed import Batch, gather, in_order
+from eegjax.data.formats.weight_file import read_weights
 from eegjax.data.splits import Fold
-from eegjax.data.weight_file import read_weights
 from eegjax.errors import UserError, did_you_mean
 from eegjax.evaluate.transitions import correct_prior, count_transitions, smooth, transition_probabilities
 from eegjax.models.lstm import RawLSTM

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 import pandas as pd
 
-from eegjax.data.sleep_edf import STAGES
+from eegjax.data.sleep_edf.reader import STAGES
 from eegjax.evaluate.classification import balanced_one_vs_all, mean_of_defined, per_class
 from eegjax.evaluate.paper_interval import paper_interval
 

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 from ml_collections import ConfigDict
 
-from eegjax.data.annotations import stage_texts, write_edf_annotations, write_epochs_tsv
+from eegjax.data.formats.annotations import stage_texts, write_edf_annotations, write_epochs_tsv
 from eegjax.data.recording import PASSED, EegChannel, plain_name, read_eeg_channel
 from eegjax.errors import note
 from eegjax.evaluate.night import certainty, night_statistics

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from ml_collections import ConfigDict
 
-from eegjax.data.sleep_edf import EPOCH_S, STAGES
+from eegjax.data.sleep_edf.reader import EPOCH_S, STAGES
 from eegjax.evaluate.calibration import brier_score, expected_calibration_error
 from eegjax.evaluate.classification import log_loss, per_class
 from eegjax.evaluate.comparison import Answers, compare

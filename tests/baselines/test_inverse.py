@@ -20,7 +20,7 @@ from eegjax.baselines.inverse import (
     peaks,
     tune,
 )
-from eegjax.data.heads import Head, HeadSpec, make_head
+from eegjax.data.heads.heads import Head, HeadSpec, make_head
 from eegjax.errors import UserError
 from eegjax.evaluate.localisation import localisation_error_mm
 from eegjax.evaluate.points import area, f1_curve

@@ -12,7 +12,7 @@ import mne
 import numpy as np
 import pytest
 
-from eegjax.data.edf_header import read_edf_header
+from eegjax.data.formats.edf_header import read_edf_header
 from eegjax.data.recording import HIGH_PASS_HZ, EegChannel, high_pass, plain_name, read_eeg_channel, resample
 from eegjax.errors import UserError
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from eegjax.data.signal_checks import check_eeg, level_and_amplitude
-from eegjax.data.sleep_simulator import simulate_night
+from eegjax.data.sleep_edf.simulator import simulate_night
 from eegjax.errors import UserError
 
 WHERE = "night.edf, channel 'EEG'"

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from eegjax.data.eegmmidb import File
+from eegjax.data.eegmmidb.reader import File
 from eegjax.data.trials import Trials, checked, leave_out, trial_table
 from eegjax.errors import UserError
 

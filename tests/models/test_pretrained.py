@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from eegjax.data.weight_file import read_weights
+from eegjax.data.formats.weight_file import read_weights
 from eegjax.errors import UserError
 from eegjax.models.pretrained import IMAGENET_MEAN, IMAGENET_STD, load_vgg16
 from eegjax.models.vgg import VGG16, VGG16Features

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from scipy import ndimage
 from scipy.spatial.distance import cdist, pdist
 
-from eegjax.data.head_surfaces import spread
+from eegjax.data.heads.surfaces import spread
 from eegjax.errors import UserError
 from eegjax.signal.voxels import (
     COLLISIONS,

@@ -20,9 +20,9 @@ from ml_collections import ConfigDict
 from safetensors.numpy import save_file
 
 from eegjax import runs, studies
-from eegjax.data import sleep_simulator
 from eegjax.data.dataset import Dataset
 from eegjax.data.feed import gather
+from eegjax.data.sleep_edf import simulator
 from eegjax.errors import UserError
 from eegjax.models import pretrained, vgg, vgg_conv_lstm
 from eegjax.studies import frozen, sleep, trained
@@ -88,7 +88,7 @@ def nights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two subjects, a night each, of 44 epochs."""
     root = tmp_path_factory.mktemp("nights")
     for subject in (1, 2):
-        sleep_simulator.write_night(root, 6, subject, 1, 44)
+        simulator.write_night(root, 6, subject, 1, 44)
     return root
 
 

@@ -19,8 +19,9 @@ from ml_collections import ConfigDict
 from scipy import signal
 
 from eegjax import cli
-from eegjax.data import bci_iv_2a, motor_imagery_simulator
-from eegjax.data.bci_iv_2a import CH_NAMES
+from eegjax.data import bci_iv_2a
+from eegjax.data.bci_iv_2a import simulator
+from eegjax.data.bci_iv_2a.reader import CH_NAMES
 from eegjax.data.dataset import Dataset
 from eegjax.data.feed import gather
 from eegjax.errors import UserError
@@ -222,7 +223,7 @@ def test_a_network_gets_the_trial_its_label_and_its_subject(demo) -> None:
 def test_preparing_twice_reads_nothing_again(demo, configure, run_root: Path, monkeypatch) -> None:
     config, dataset, _ = demo
     made = {path: path.stat().st_mtime_ns for path in run_root.rglob("*") if path.suffix in (".mat", ".npy")}
-    for module, name in ((bci_iv_2a, "read"), (motor_imagery_simulator, "write_session")):
+    for module, name in ((bci_iv_2a, "read"), (simulator, "write_session")):
         monkeypatch.setattr(module, name, lambda *given: pytest.fail("done again"))
     again = prepare(config)
     assert again.card == dataset.card
@@ -623,7 +624,7 @@ def test_the_ceiling_is_that_of_trials_numbered_as_the_simulators(demo, monkeypa
         own = [runs[f"A{subject:02d}", session, number].labels for number in ("2", "3")]
         return np.eye(4)[np.concatenate(own)]
 
-    monkeypatch.setattr(motor_imagery_simulator, "oracle", oracle)
+    monkeypatch.setattr(simulator, "oracle", oracle)
     dataset = replace(dataset, card={**dataset.card, "dropped": {**dataset.card["dropped"], "cut": cut}})
     table = motor_imagery.baselines(config, dataset, folds(config, dataset)[:1])
     right = table[table["model"] == "oracle"]

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from ml_collections import ConfigDict
 
 from eegjax import cli
-from eegjax.data.bci_iv_2a import CH_NAMES
+from eegjax.data.bci_iv_2a.reader import CH_NAMES
 from eegjax.files import write_json
 from eegjax.studies.motor_imagery_figures import figures
 from eegjax.studies.motor_imagery_folds import TASKS

@@ -13,7 +13,7 @@ from ml_collections import ConfigDict
 from eegjax import cli
 from eegjax.data import splits
 from eegjax.data.dataset import Dataset
-from eegjax.data.eegmmidb import RUNS
+from eegjax.data.eegmmidb.reader import RUNS
 from eegjax.data.splits import Fold
 from eegjax.errors import UserError
 from eegjax.studies.motor_imagery_data import prepare

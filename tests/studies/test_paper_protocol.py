@@ -14,8 +14,8 @@ import pytest
 from ml_collections import ConfigDict
 
 from eegjax import studies
-from eegjax.data import sleep_simulator
 from eegjax.data.dataset import Dataset
+from eegjax.data.sleep_edf import simulator
 from eegjax.studies import sleep, trained
 from eegjax.studies.network import Network
 from eegjax.studies.trained import Trained
@@ -55,9 +55,9 @@ def run(configure: Callable[..., ConfigDict], tmp_path_factory: pytest.TempPathF
     """Four subjects, a night each, the lights off minutes after the start or before it; four epochs of training."""
     root = tmp_path_factory.mktemp("nights")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sleep_simulator, "START", datetime.datetime(2000, 1, 1, 22, 45))
+        patch.setattr(simulator, "START", datetime.datetime(2000, 1, 1, 22, 45))
         for subject in (1, 2, 4, 5):
-            sleep_simulator.write_night(root, 6, subject, 1, 90)
+            simulator.write_night(root, 6, subject, 1, 90)
     config = configure("paper", root, train__n_epochs=4, run__log_every_steps=1)
     folder = studies.launch(config)
     return Run(config, sleep.prepare(config), folder, pd.read_parquet(folder / "predictions.parquet"))

@@ -18,8 +18,8 @@ import numpy as np
 import pytest
 
 from eegjax import cli
-from eegjax.data import sleep_simulator
-from eegjax.data.sleep_edf_files import fetch_sleep_edf
+from eegjax.data.sleep_edf import simulator
+from eegjax.data.sleep_edf.fetch import fetch_sleep_edf
 from eegjax.errors import UserError
 from eegjax.studies import public, sleep, sleep_data
 
@@ -76,7 +76,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
 @pytest.fixture(scope="module")
 def mirror(tmp_path_factory) -> Iterator[Mirror]:
     folder = tmp_path_factory.mktemp("night")
-    sleep_simulator.write_night(folder, 0, 0, 1, N_EPOCHS)
+    simulator.write_night(folder, 0, 0, 1, N_EPOCHS)
     psg, hypnogram = (next(folder.glob(f"*{kind}.edf")).read_bytes() for kind in ("PSG", "Hypnogram"))
     with Mirror(psg, hypnogram) as mirror:
         threading.Thread(target=mirror.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
@@ -90,7 +90,7 @@ def start(mirror: Mirror, folder: Path, *arguments: str) -> subprocess.Popen:
     argv = [str(script), "--dataset=sleep_edf", "--root=nights", *arguments]
     code = (
         "import runpy, sys\n"
-        "from eegjax.data.sleep_edf_files import fetch_sleep_edf\n"
+        "from eegjax.data.sleep_edf.fetch import fetch_sleep_edf\n"
         "from eegjax.studies import public\n"
         f"public.FETCH['sleep_edf'] = lambda root, workers: fetch_sleep_edf(root, workers, {mirror.url!r})\n"
         f"sys.argv = {argv!r}\n"

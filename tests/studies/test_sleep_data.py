@@ -13,9 +13,9 @@ import pytest
 from scipy.signal import periodogram
 from scipy.signal.windows import dpss
 
-from eegjax.data import sleep_simulator, sleep_statistics
 from eegjax.data.dataset import Dataset
 from eegjax.data.feed import gather
+from eegjax.data.sleep_edf import simulator, statistics
 from eegjax.errors import UserError
 from eegjax.studies import sleep
 from eegjax.studies.network import Network
@@ -35,13 +35,13 @@ def nights(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., P
         if key not in made:
             made[key] = tmp_path_factory.mktemp("nights")
             hour, minute = map(int, start.split(":"))
-            patch.setattr(sleep_simulator, "START", datetime.datetime(2000, 1, 1, hour, minute))
+            patch.setattr(simulator, "START", datetime.datetime(2000, 1, 1, hour, minute))
             for name, n_epochs in lengths.items():
-                sleep_simulator.write_night(made[key], 0, int(name[3:5]), int(name[5]), n_epochs)
+                simulator.write_night(made[key], 0, int(name[3:5]), int(name[5]), n_epochs)
         return made[key]
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sleep_statistics, "UNSCORED_SHARE", 0.1)
+        patch.setattr(statistics, "UNSCORED_SHARE", 0.1)
         yield make
 
 

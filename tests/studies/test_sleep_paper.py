@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from eegjax.data.sleep_edf import STAGES
+from eegjax.data.sleep_edf.reader import STAGES
 from eegjax.evaluate.classification import balanced_one_vs_all, mean_of_defined, per_class, summary
 from eegjax.evaluate.paper_interval import paper_interval
 from eegjax.report.tables import write_table

@@ -22,8 +22,8 @@ from matplotlib.figure import Figure
 from scipy.signal import resample_poly
 
 from eegjax import studies
-from eegjax.data.sleep_edf import STAGES, read_hypnogram
-from eegjax.data.sleep_simulator import simulate_night
+from eegjax.data.sleep_edf.reader import STAGES, read_hypnogram
+from eegjax.data.sleep_edf.simulator import simulate_night
 from eegjax.errors import UserError
 from eegjax.files import hash_file, write_json
 from eegjax.studies import sleep, sleep_predict, trained

@@ -1,0 +1,1 @@
+"""Downloads over HTTPS, checked and resumed, of no data set in particular."""

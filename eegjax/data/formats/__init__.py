@@ -1,0 +1,1 @@
+"""File formats: bytes become arrays and the other way round, of no data set in particular."""
