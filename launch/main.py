@@ -10,9 +10,9 @@ from eegjax import cli
 
 def main(config: ConfigDict, workdir: str | None, distributed: str | None) -> None:
     """One call."""
-    from eegjax import studies
+    from eegjax import commands
 
-    studies.launch(config, workdir, distributed)
+    commands.launch(config, workdir, distributed)
 
 
 if __name__ == "__main__":

@@ -20,9 +20,9 @@ def main(argv: Sequence[str]) -> None:
     given, left = cli.read_flags(argv, FLAGS)
     recording = cli.positional(left, "RECORDING", list(FLAGS))
     cli.required(given, "run", FLAGS)
-    from eegjax import studies
+    from eegjax import commands
 
-    print(studies.apply(Path(given["run"]), Path(recording), given["channel"], Path(given["out"] or ".")))
+    print(commands.apply(Path(given["run"]), Path(recording), given["channel"], Path(given["out"] or ".")))
 
 
 if __name__ == "__main__":

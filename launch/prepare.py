@@ -27,10 +27,10 @@ def main(argv: Sequence[str]) -> None:
     given, left = cli.read_flags(argv, FLAGS, SWITCHES)
     cli.refuse_stray(left, [*FLAGS, *SWITCHES])
     cli.required(given, "dataset", FLAGS)
-    from eegjax import studies
+    from eegjax import commands
 
-    path = CONFIGS / f"{studies.of_dataset(given['dataset'])}.py"
-    simulated = given["dataset"] in studies.SIMULATED
+    path = CONFIGS / f"{commands.of_dataset(given['dataset'])}.py"
+    simulated = given["dataset"] in commands.SIMULATED
     if not simulated:
         cli.required(given, "root", FLAGS)
     overrides = {
@@ -39,12 +39,12 @@ def main(argv: Sequence[str]) -> None:
         "run.workers": cli.whole_number(given["workers"] or "2", "workers"),
     }
     counts = {flag: given[flag] for flag in ("samples", "heads") if given[flag]}
-    studies.check_counts(given["dataset"], counts)
+    commands.check_counts(given["dataset"], counts)
     overrides |= {f"data.n_{flag}": cli.whole_number(text, flag) for flag, text in counts.items()}
     arguments = [f"--config.{name}={value}" for name, value in overrides.items()]
     protocol = given["protocol"] or ("paper" if simulated else "standard")
     config = cli.configure(f"{path}:{protocol}", ["", *arguments])
-    print(studies.prepare(config, given["dataset"], given["download"]))
+    print(commands.prepare(config, given["dataset"], given["download"]))
 
 
 if __name__ == "__main__":

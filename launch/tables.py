@@ -20,11 +20,11 @@ def main(argv: Sequence[str]) -> None:
     """One call."""
     given, left = cli.read_flags(argv, FLAGS)
     cli.required(given, "paper", FLAGS)
-    from eegjax import studies
+    from eegjax import commands, studies
 
     studies.check_name(given["paper"], "--paper")
     config = cli.configure(f"{CONFIGS / given['paper']}.py:{given['protocol'] or ''}", left, [*FLAGS, "config"])
-    studies.tables(config, given["runs"])
+    commands.tables(config, given["runs"])
 
 
 if __name__ == "__main__":

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from eegjax import protocols, runs, studies
-from eegjax.studies import bounds
-from eegjax.studies.study import Study
+from eegjax import protocols, studies
+from eegjax.run import bounds, folder
+from eegjax.run.study import Study
 
 ROOT = Path(__file__).parent.parent
 CONFIGS = sorted((ROOT / "configs").glob("*.py"))
@@ -33,9 +33,10 @@ MAY_IMPORT = {
     "explain": FOUNDATION | {"files", "signal", "models", "evaluate", "data", "train"},
     "report": FOUNDATION | {"files", "signal", "evaluate"},
     "baselines": FOUNDATION | {"files", "signal", "evaluate", "data"},
-    "runs": FOUNDATION | {"files"},
+    "run": FOUNDATION | {"files", "evaluate", "data", "train", "report"},
     "studies": FOUNDATION
-    | {"files", "signal", "models", "evaluate", "data", "train", "explain", "report", "baselines", "runs"},
+    | {"files", "protocols", "signal", "models", "evaluate", "data", "train", "explain", "report", "baselines", "run"},
+    "commands": FOUNDATION | {"run", "studies"},
     "cpu_tuning": FOUNDATION,
     "benchmarks": FOUNDATION | {"cpu_tuning", "models"},
     "cli": FOUNDATION | {"cpu_tuning", "train.preemption"},
@@ -61,8 +62,8 @@ def imported(path: Path) -> set[str]:
 
 
 def test_the_parser_of_imports_sees_them() -> None:
-    assert imported(ROOT / "launch" / "main.py") == {"eegjax.cli", "eegjax.studies"}
-    assert "eegjax.signal.image" in imported(ROOT / "eegjax" / "studies" / "sleep_data.py")
+    assert imported(ROOT / "launch" / "main.py") == {"eegjax.cli", "eegjax.commands"}
+    assert "eegjax.signal.image" in imported(ROOT / "eegjax" / "studies" / "sleep" / "data.py")
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=module_name)
@@ -86,8 +87,8 @@ def test_there_is_no_cycle() -> None:
 
 @pytest.mark.parametrize("path", [*CONFIGS, *sorted((ROOT / "launch").glob("*.py"))], ids=lambda path: path.name)
 def test_what_a_person_types_holds_no_logic(path: Path) -> None:
-    flags = {"eegjax.cli", "eegjax.studies", "eegjax.benchmarks"}
-    allowed = {"eegjax.protocols"} if path.parent.name == "configs" else flags
+    flags = {"eegjax.cli", "eegjax.commands", "eegjax.studies", "eegjax.benchmarks"}
+    allowed = {f"eegjax.studies.{path.stem}.config"} if path.parent.name == "configs" else flags
     assert imported(path) <= allowed
 
 
@@ -104,7 +105,7 @@ import eegjax
 seconds = time.perf_counter() - begun
 heavy = ("jax", "mne", "matplotlib", "sklearn", "pandas", "numpy", "tensorboardX")
 first = [name for name in heavy if name in sys.modules]
-import eegjax.studies.sleep
+import eegjax.studies.sleep.study
 print(json.dumps([seconds, first, [name for name in heavy if name in sys.modules]]))
 """
     done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
@@ -153,7 +154,7 @@ def test_every_configuration_is_whole(path: Path, argument: str) -> None:
     assert config.study in studies.NAMES
     assert config.protocol == argument.split(",")[0]
     bounds.check(config)
-    canonical = runs.canonical(config, "hash")
+    canonical = folder.canonical(config, "hash")
     assert json.loads(json.dumps(canonical)) == canonical
     for word in (f"size={value}" for value in ("tiny", "small", "full")):
         if word in argument:  # a key is not silently without effect
@@ -164,7 +165,7 @@ def test_every_configuration_is_whole(path: Path, argument: str) -> None:
 def test_every_study_has_a_configuration_and_is_a_study() -> None:
     assert {get_config(path, "").study for path in CONFIGS} == set(studies.NAMES)
     for study_name in studies.NAMES:
-        study = importlib.import_module(f"eegjax.studies.{study_name}").STUDY
+        study = importlib.import_module(f"eegjax.studies.{study_name}.study").STUDY
         assert isinstance(study, Study)
         optional = {name for name in ("apply", "columns") if getattr(study, name) is None}
         assert all(callable(function) for name, function in study._asdict().items() if name not in optional)
@@ -179,7 +180,7 @@ def test_the_demo_is_the_default() -> None:
 def test_every_bound_is_of_a_field_that_exists() -> None:
     fields = set()
     for path in CONFIGS:
-        fields |= set(runs._flat(get_config(path, "").to_dict()))
+        fields |= set(folder._flat(get_config(path, "").to_dict()))
     assert set(bounds.BOUNDS) | set(bounds.CHOICES) <= fields
 
 
@@ -187,7 +188,7 @@ def test_every_number_of_a_configuration_has_bounds() -> None:
     for path in CONFIGS:
         numbers = {
             name
-            for name, value in runs._flat(get_config(path, "").to_dict()).items()
+            for name, value in folder._flat(get_config(path, "").to_dict()).items()
             if isinstance(value, int | float) and not isinstance(value, bool) and not name.startswith("train.groups.")
         }
         assert numbers - {"data.n_classes"} <= set(bounds.BOUNDS)

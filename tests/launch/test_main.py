@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from eegjax import studies
+from eegjax import commands, studies
 
 
 @pytest.fixture
@@ -65,4 +65,4 @@ def test_a_mistaken_way_to_join_other_processes_is_named(repository: Path, distr
     with pytest.raises(
         UserError, match=rf"--distributed is '{distributed}'.*coordinator:port,n_processes,this_process"
     ):
-        studies.launch(config, None, distributed)
+        commands.launch(config, None, distributed)

@@ -42,7 +42,7 @@ def opened(monkeypatch):
             super().__init__(*args)
             seen.append(self)
 
-    monkeypatch.setattr("eegjax.studies.network.Checkpoints", Seen)
+    monkeypatch.setattr("eegjax.run.network.Checkpoints", Seen)
     yield seen
     for checkpoints in seen:
         checkpoints.close()

@@ -14,8 +14,8 @@ import tiny_study as tiny
 from eegjax.data.feed import Sampler, batch_indices
 from eegjax.data.splits import Fold
 from eegjax.errors import UserError
-from eegjax.studies import trained
-from eegjax.studies.network import Network, Timing
+from eegjax.run import weights as trained
+from eegjax.run.network import Network, Timing
 from eegjax.train import checkpoint, loop
 from eegjax.train.checkpoint import Checkpoints
 from eegjax.train.log import MetricLog

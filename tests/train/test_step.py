@@ -12,7 +12,8 @@ from eegjax import cli
 from eegjax.models import layers
 from eegjax.signal import image as images
 from eegjax.signal.multitaper import multitaper_spectrogram
-from eegjax.studies import sleep, sleep_data
+from eegjax.studies.sleep import data as sleep_data
+from eegjax.studies.sleep import study as sleep
 from eegjax.train import state as states
 from eegjax.train.optimizer import make_optimizer
 from eegjax.train.step import make_predict_step, make_train_step

@@ -20,8 +20,8 @@ from eegjax.data import splits
 from eegjax.data.dataset import Dataset
 from eegjax.data.feed import Batch, Source, gather, make_feed, window
 from eegjax.models import layers
-from eegjax.studies.network import Network, Timing
-from eegjax.studies.study import Study
+from eegjax.run.network import Network, Timing
+from eegjax.run.study import Study
 from eegjax.train import members
 from eegjax.train import state as states
 from eegjax.train.log import MetricLog

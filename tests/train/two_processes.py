@@ -16,13 +16,14 @@ WRITTEN: list[str] = []
 
 def main(distributed: str, folder: Path, preempted: bool) -> None:
     """Train the first member alone, then four as one program, then two of which the second goes on from the first."""
-    from eegjax import studies
 
-    studies._join(distributed)
+    from eegjax.run.distributed import join
+
+    join(distributed)
     import jax
     import tiny_study as tiny
 
-    from eegjax.studies.run import run
+    from eegjax.run.flow import run
     from eegjax.train.preemption import Preempted, Preemption
 
     rank = jax.process_index()

@@ -1,0 +1,1 @@
+"""The engine: whatever all studies do in the same way. It names no study."""

@@ -1,0 +1,105 @@
+"""A paper's tables and figures, gathered from the runs that they need."""
+
+import re
+import shutil
+import sys
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import pandas as pd
+from ml_collections import ConfigDict
+
+from eegjax.files import hash_of, read_json, write_aside
+from eegjax.report.page import write_page
+from eegjax.report.tables import format_interval, write_table
+from eegjax.run import folder as runs
+from eegjax.run.study import Study
+
+HEADLINES = {
+    "accuracy": "accuracy",
+    "kappa": "Cohen's kappa",
+    "macro_f1": "macro F1",
+    "f1": "F1",
+    "area": "area under F1",
+}
+
+
+def tables(config: ConfigDict, root: str | None, study: Study, launch: Callable[[ConfigDict], Path]) -> Path:
+    """Print a paper's tables: every run that they need is found by its configuration's hash, or made now.
+
+    Args:
+        config: of the study and protocol, overrides applied.
+        root: folder of the runs; None is `config.run.root`.
+        study: the study.
+        launch: runs a configuration, or finds its finished run.
+
+    Returns:
+        The folder `<root>/tables-<study>-<protocol>-<hash of the runs>`: tables, figures and one page of them all.
+
+    Raises:
+        UserError: as in any of the runs.
+    """
+    config = config.copy_and_resolve_references()
+    with config.unlocked():
+        config.run.root = root or config.run.root
+    folders = {}
+    for row, fields in study.rows(config.protocol).items():
+        if row:
+            print(f"# {row}\n")
+        folders[row] = launch(_with(config, fields))
+    name = f"tables-{config.study}-{config.protocol}-{hash_of([folder.name for folder in folders.values()])}"
+    place = Path(config.run.root) / name
+    for row, folder in folders.items():
+        _gather(row, folder, place)
+    parts = {_prefix(row): row for row in folders if row}
+    simulated = bool(read_json(next(iter(folders.values())) / "metrics.json")["simulated"])
+    if len(folders) > 1:
+        print(_overview(folders, place / "tables", simulated))
+    if compared := study.gathered(folders, place):
+        print(compared)
+    provenance = {
+        "command": sys.argv,
+        "git_commit": runs.git_commit(),
+        "simulated": simulated,
+        "runs": ", ".join(str(folder) for folder in folders.values()),
+    }
+    title = f"{config.study}: the paper and ours, {config.protocol}"
+    page = write_page(place, title, provenance=provenance, parts=parts)
+    print(f"\nAll of it: {page}")
+    return place
+
+
+def _with(config: ConfigDict, fields: dict[str, object]) -> ConfigDict:
+    one = config.copy_and_resolve_references()
+    with one.unlocked():
+        one.update_from_flattened_dict(fields)
+    return one.lock()
+
+
+def _prefix(row: str) -> str:
+    """How the file names of a row begin."""
+    return f"{re.sub(r'[^0-9A-Za-z]+', '_', row).strip('_')}_" if row else ""
+
+
+def _gather(row: str, folder: Path, place: Path) -> None:
+    """Copy a run's tables and figures, named after their row."""
+    for kind in ("tables", "figures"):
+        for path in sorted((folder / kind).glob("[!.]*")):
+            write_aside(place / kind / f"{_prefix(row)}{path.name}", partial(shutil.copyfile, path))
+
+
+def _overview(folders: dict[str, Path], place: Path, simulated: bool) -> str:
+    """The headline numbers of every run's networks, a row each."""
+    rows = []
+    for row, folder in folders.items():
+        metrics = read_json(folder / "metrics.json")
+        for number, model in enumerate(pd.read_parquet(folder / "predictions.parquet")["model"].unique()):
+            prefix = f"{model}_" if number else ""
+            cells = {
+                title: format_interval(*(metrics[f"{prefix}{name}{end}"] for end in ("", "_low", "_high")))
+                for name, title in HEADLINES.items()
+                if prefix + name in metrics
+            }
+            rows.append({"run": row, "model": model, **cells})
+    return write_table(place, "results", pd.DataFrame(rows), "All runs", (), simulated)

@@ -1,0 +1,279 @@
+"""What the motor-imagery report compares: the runs that it takes, and tables and figures of several of them."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from eegjax.evaluate.by_subject import accuracy_by_subject
+from eegjax.report.accuracy import accuracy_by_subject as draw_by_subject
+from eegjax.report.accuracy import accuracy_by_window as draw_by_window
+from eegjax.report.tables import write_table
+from eegjax.run.answers import class_names
+from eegjax.studies.motor_imagery import paper
+from eegjax.studies.motor_imagery.numbers import FEW_SUBJECTS, paired, tested
+from eegjax.studies.motor_imagery.tables import (
+    SIGNIFICANT,
+    SPLIT_TITLES,
+    TASK_TITLES,
+    Finished,
+    interval_of,
+    performance,
+    plus_minus,
+    shared_quirks,
+    text_of,
+    title_of,
+    verdict,
+)
+
+UNCHANGED = "as configured"  # what the run without changes, '' of `rows`, is called
+RECURRENT = {  # how the report trained its hybrids; its configuration is that of the ConvNet
+    "train.learning_rate": 2e-3,
+    "train.schedule": "exponential",
+    "train.decay_per_epoch": 0.95,
+    "train.weight_decay": 1e-2,
+    "train.batch_size": 100,
+    "train.n_epochs": 20,
+}
+LATENT: dict[str, dict[str, Any]] = {  # of the VAE
+    "latent size 5": {"model.vae.n_latent": 5},
+    "latent size 100": {"model.vae.n_latent": 100},
+    "latent size 2000, decoder 5000": {"model.vae.n_latent": 2000, "model.vae.n_decoder": 5000},
+}
+WINDOWS_S = {f"window of {n_s} s": (0.0, float(n_s)) for n_s in (1, 2, 3, 4)}
+LEFT_OUT = ("window of 3 s",)  # of the demo
+WINDOWED = "shallow"  # takes even a second
+WITH_VAE = ("vae_conv_net", "conv_net_vae_samples")
+SMALL_VAE = {"model.vae.n_hidden": 200, "model.vae.n_decoder": 200}
+PUBLISHED = {"conv_net": ("", "ConvNet and the VAE"), "cnn_lstm": ("", "CNN + LSTM")}  # runs that may have them
+OWN_OR_ALL = ("", "one network per subject", "one network of all subjects", "leave one subject out")
+SETTINGS = {"folds": "splits.kind", "epochs": "train.n_epochs"}  # columns of their own where rows differ in them
+
+
+def rows(protocol: str) -> dict[str, dict[str, Any]]:
+    """The runs that the tables need, named in plain words: fields of each. The demo does without the largest."""
+    demo = protocol == "demo"
+    alone: dict[str, Any] = {"model.beside": ()}
+    recurrent = {**alone, **RECURRENT} if protocol == "paper" else alone
+    lstm, gru, rnn = ({**recurrent, "model.name": f"cnn_{cell}"} for cell in ("lstm", "gru", "rnn"))
+    lbfgs = {"train.optimizer": "lbfgs", "train.weight_decay": 0.0, "train.clip_norm": 0.0}
+    vae = SMALL_VAE if demo else {}
+    return {
+        "": {},
+        "CNN + LSTM": lstm,
+        "CNN + GRU": gru,
+        "CNN + RNN": rnn,
+        "CNN + RNN without weight decay": {**rnn, "train.weight_decay": 0.0},
+        "CNN + LSTM, RMSprop": {**lstm, "train.optimizer": "rmsprop"},
+        "CNN + LSTM, L-BFGS": {**lstm, **lbfgs, **({"train.n_epochs": 10} if demo else {})},
+        "CNN + LSTM, upsampled": {**lstm, "inputs.upsample": 2},
+        "CNN + LSTM and the VAE": {**lstm, **vae, "model.name": "vae_cnn_lstm"},
+        "ConvNet and the VAE": {**vae, "model.name": "conv_net", "model.beside": WITH_VAE[: 1 if demo else 2]},
+        **({} if demo else _large(alone)),
+        **{
+            row: {**alone, "model.name": WINDOWED, "data.window_s": window_s}
+            for row, window_s in WINDOWS_S.items()
+            if not (demo and row in LEFT_OUT)
+        },
+        **_splits(protocol, alone),
+    }
+
+
+def _large(alone: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """Networks too slow for a demo, and the sizes of the VAE."""
+    return {
+        "ResNet-1D and the VAE": {"model.name": "resnet", "model.beside": ("vae_resnet",)},
+        "Deep4Net and the VAE": {"model.name": "deep4", "model.beside": ("vae_deep4",)},
+        **{row: {**alone, "model.name": "vae_conv_net", **fields} for row, fields in LATENT.items()},
+    }
+
+
+def _splits(protocol: str, alone: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """A subject's own network against one of several subjects."""
+    own, everyone, others = OWN_OR_ALL[1:]
+    if protocol == "paper":
+        fresh = {"train.reuse_params_across_folds": False}
+        return {own: {"splits.kind": "within", **fresh}, everyone: {"splits.kind": "pooled", **fresh}}
+    if protocol == "demo":  # of the others' six times as many trials in fewer epochs
+        within = {"splits.kind": "within", "splits.n_folds": 2}
+        return {own: {**alone, **within}, others: {**alone, "splits.kind": "loso", "train.n_epochs": 4}}
+    return {own: {"splits.kind": "run"}, others: {"splits.kind": "loso"}}
+
+
+class Comparison(NamedTuple):
+    """A table over several runs.
+
+    rows: (run, network) each, the one that the others are compared with first; no network: the one named beforehand.
+    """
+
+    title: str
+    rows: tuple[tuple[str, str], ...]
+    note: str = ""
+
+
+COMPARISONS = {
+    "cells": Comparison(
+        "Recurrent cells", (("CNN + LSTM", "cnn_lstm"), ("CNN + GRU", "cnn_gru"), ("CNN + RNN", "cnn_rnn"))
+    ),
+    "weight_decay": Comparison(
+        "Plain RNN with and without weight decay",
+        (("CNN + RNN", "cnn_rnn"), ("CNN + RNN without weight decay", "cnn_rnn")),
+    ),
+    "optimizers": Comparison(
+        "Optimisers",
+        (("CNN + LSTM", "cnn_lstm"), ("CNN + LSTM, RMSprop", "cnn_lstm"), ("CNN + LSTM, L-BFGS", "cnn_lstm")),
+        "The first row is Adam's. A step of L-BFGS sees the whole training part, so that an epoch is one step; it goes "
+        "without weight decay and clipping.",
+    ),
+    "upsampling": Comparison("Upsampling by 2", (("CNN + LSTM", "cnn_lstm"), ("CNN + LSTM, upsampled", "cnn_lstm"))),
+    "vae_cnn_lstm": Comparison(
+        "CNN + LSTM with and without the VAE", (("CNN + LSTM", "cnn_lstm"), ("CNN + LSTM and the VAE", "vae_cnn_lstm"))
+    ),
+    "vae_conv_net": Comparison(
+        "ConvNet with and without the VAE",
+        tuple(("ConvNet and the VAE", name) for name in ("conv_net", *WITH_VAE)),
+    ),
+    "vae_resnet": Comparison(
+        "ResNet-1D with and without the VAE",
+        tuple(("ResNet-1D and the VAE", name) for name in ("resnet", "vae_resnet")),
+    ),
+    "vae_deep4": Comparison(
+        "Deep4Net with and without the VAE", tuple(("Deep4Net and the VAE", name) for name in ("deep4", "vae_deep4"))
+    ),
+    "latent_sizes": Comparison(
+        "VAE + ConvNet: latent sizes",
+        (("ConvNet and the VAE", "vae_conv_net"), *((row, "vae_conv_net") for row in LATENT)),
+        "The first row's latent size is 20, its decoder has 2000 units.",
+    ),
+    "own_or_all": Comparison(
+        "One network per subject, or one of several subjects",
+        tuple((row, "") for row in OWN_OR_ALL),
+    ),
+    "windows": Comparison("Length of the window", tuple((row, WINDOWED) for row in reversed(WINDOWS_S))),
+}
+
+
+class Row(NamedTuple):
+    """A row of a comparison that there is: what it is called, its network and its run."""
+
+    name: str
+    model: str
+    run: Finished
+
+
+def gathered(folders: Mapping[str, Path], place: Path) -> str:
+    """Compare finished runs: cells, optimisers, upsampling, VAE, networks per subject or of all, lengths of the window.
+
+    Args:
+        folders: row of `rows` -> its run folder; a comparison is made of those that are there, if at least two are.
+        place: folder whose `tables` and `figures` are written.
+
+    Returns:
+        The tables as Markdown.
+    """
+    runs = {row: Finished(folder) for row, folder in folders.items()}
+    _one_of_each(place / "tables", runs.values())
+    having = {name: [runs[row] for row in some if row in runs] for name, some in PUBLISHED.items()}
+    having = {name: [run for run in some if name in run.networks] for name, some in having.items()}
+    parts = performance(place / "tables", {name: some[0] for name, some in having.items() if some})
+    for name, comparison in COMPARISONS.items():
+        there = _there(runs, comparison)
+        if len(there) < 2:
+            continue
+        parts.append(_compared(place / "tables", name, comparison, there))
+        if name == "own_or_all":
+            _draw_subjects(place / "figures", there)
+        if name == "windows":
+            _draw_windows(place / "figures", there)
+    return "\n".join(parts)
+
+
+def _one_of_each(place: Path, runs: Iterable[Finished]) -> None:
+    """The report's own tables once, instead of the copies of every run; they were printed with these."""
+    for path in place.glob("*_paper_*"):
+        path.unlink()
+    networks = {name: run.simulated for run in runs for name in run.networks}
+    for table, (title, frame, notes) in paper.architectures(networks).items():
+        write_table(place, table, frame, title, notes, any(networks.values()))
+
+
+def _there(runs: Mapping[str, Finished], comparison: Comparison) -> list[Row]:
+    """The rows that can be had; a run that two of them share, as a protocol's own folds may be, is shown once."""
+    found: dict[tuple[Path, str], Row] = {}
+    for name, network in comparison.rows:
+        if name in runs:
+            model = network or runs[name].networks[0]
+            if model in runs[name].networks:
+                found.setdefault((runs[name].folder, model), Row(name or UNCHANGED, model, runs[name]))
+    return list(found.values())
+
+
+def _compared(place: Path, name: str, comparison: Comparison, there: Sequence[Row]) -> str:
+    first = there[0].run
+    kinds = {row.name: row.run.config.splits.kind for row in there}
+    notes = [
+        "p: of the accuracies' differences to the first row's, by flipping their signs, paired on the trials that both "
+        f"were tested on (by subject from {FEW_SUBJECTS} subjects on); 'better' or 'worse' than it only where p < "
+        f"{SIGNIFICANT:g}. Not corrected for the number of rows.",
+        *([comparison.note] if comparison.note else []),
+        *(f"{name}: {SPLIT_TITLES[kind]}" for name, kind in kinds.items() if len(set(kinds.values())) > 1),
+        *shared_quirks({f"{row.name}, {title_of(row.model)}": (row.model, row.run) for row in there}),
+    ]
+    title = f"{comparison.title}, {first.config.protocol}"
+    return write_table(place, f"comparison_{name}", _comparison(there), title, notes, first.simulated)
+
+
+def _comparison(there: Sequence[Row]) -> pd.DataFrame:
+    """A row per task and run, of one network each; columns that would be empty are left out."""
+    found = []
+    settings = {title: [_setting(row.run, field) for row in there] for title, field in SETTINGS.items()}
+    settings = {title: values for title, values in settings.items() if len(set(values)) > 1}
+    for task, models in there[0].run.tasks.items():
+        for place, (name, model, run) in enumerate(there):
+            if model not in run.tasks.get(task, {}):  # other folds may have other tasks
+                continue
+            number, frame = partial(run.number, task, model), run.tasks[task][model]
+            cells = {"run": name, "model": title_of(model), "task": TASK_TITLES[task]}
+            cells |= {title: values[place] for title, values in settings.items()}
+            cells["training"] = text_of(number("train_accuracy"))
+            cells["validation"] = text_of(number("validation_accuracy"))
+            cells |= {"test trials": str(tested(frame)["example"].nunique()), "testing": interval_of(number)}
+            cells["accuracy, mean ± sd"] = plus_minus(number("accuracy_mean"), number("accuracy_sd"))
+            cells["kappa, mean ± sd"] = plus_minus(number("kappa_mean"), number("kappa_sd"))
+            found.append(cells | {"p": verdict(*paired(models[there[0].model], frame)) if place else ""})
+    frame = pd.DataFrame(found)
+    return frame.loc[:, (frame != text_of(np.nan)).any()]
+
+
+def _setting(run: Finished, field: str) -> str:
+    section, name = field.split(".")
+    return str(run.config[section][name])
+
+
+def _draw_subjects(place: Path, there: Sequence[Row]) -> None:
+    """A point per subject and run."""
+    for task in there[0].run.tasks:
+        scores = {
+            f"{name} ({run.config.splits.kind})": accuracy_by_subject(tested(run.tasks[task][model]))
+            for name, model, run in there
+            if model in run.tasks.get(task, {})
+        }
+        title = f"Accuracy per subject, {TASK_TITLES[task]}: {title_of(there[0].model)}"
+        draw_by_subject(place / f"own_or_all_{task}.png", scores, title, there[0].run.simulated)
+
+
+def _draw_windows(place: Path, there: Sequence[Row]) -> None:
+    """Accuracy against the length of the window, of the subjects that all runs tested."""
+    first = there[0]
+    there = sorted(there, key=lambda row: row.run.config.data.window_s[1])
+    window_s = np.array([np.diff(row.run.config.data.window_s)[0] for row in there])
+    for task, models in first.run.tasks.items():
+        scores = [accuracy_by_subject(tested(run.tasks[task][model])).set_index("subject") for _, model, run in there]
+        accuracy = pd.concat([one["accuracy"] for one in scores], axis=1, join="inner").to_numpy().T
+        chance, high = 1 / len(class_names(models[first.model])), max(one["chance_high"].max() for one in scores)
+        title = f"Accuracy and length of the window, {TASK_TITLES[task]}"
+        windows = {title_of(first.model): (window_s, accuracy)}
+        draw_by_window(place / f"windows_{task}.png", windows, chance, high, title, first.run.simulated)

@@ -1,0 +1,135 @@
+"""The sleep study's figures: pure functions of what lies in the run folder."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from eegjax.data.sleep_edf.reader import EPOCH_S
+from eegjax.evaluate.calibration import calibration_curve
+from eegjax.evaluate.comparison import Answers
+from eegjax.report.curves import draw_calibration, draw_losses
+from eegjax.report.epochs import WrongEpoch, draw_activations, draw_sensitivity, draw_wrong_epochs
+from eegjax.report.figures import draw_confusion, draw_hypnogram
+from eegjax.studies.sleep.data import SPECTROGRAM
+from eegjax.studies.sleep.tables import Finished, title_of
+
+Arrays = dict[str, np.ndarray]
+
+
+def figures(folder: Path) -> list[Path]:
+    """Draw `figures/`: what the paper's Figures 1 and 2 show, and what else there is to see of a run."""
+    run, place = Finished(folder), folder / "figures"
+    explained = {name: _read(folder / "explanations" / f"{name}.npz") for name in run.networks}
+    mapped = {name: arrays for name, arrays in explained.items() if "sensitivity" in arrays}
+    _draw_answers(place, run)
+    _draw_losses(place, folder, run)
+    if mapped:
+        _draw_sensitivity(place / "figure_1_sensitivity.png", run, mapped)
+    for name, arrays in mapped.items():
+        _draw_activations(place / f"activations_{name}.png", run, name, arrays)
+    for name, arrays in explained.items():
+        _draw_wrong(place / f"wrong_{name}.png", run, name, arrays)
+    return sorted(place.glob("[!.]*.png"))
+
+
+def _read(path: Path) -> Arrays:
+    with np.load(path, allow_pickle=False) as file:
+        return dict(file)
+
+
+def _draw_answers(place: Path, run: Finished) -> None:
+    """The hypnogram of the first tested night, the confusion matrices, and the calibration."""
+    answers = {name: Answers(run.models[name], run.names) for name in run.answered}
+    first = answers[run.answered[0]]
+    recording = first.frame["recording"].iloc[0]
+    rows = np.flatnonzero(first.frame["recording"] == recording)
+    onset_s = first.frame["onset_s"].to_numpy()[rows]
+    lines = [("scorer", onset_s, first.target[rows])]
+    for name, one in answers.items():
+        here = np.flatnonzero(one.frame["recording"] == recording)  # a network in sequences may lack partial batches
+        lines.append((title_of(name), one.frame["onset_s"].to_numpy()[here], one.predicted[0][here]))
+    title = f"Recording {recording}, epochs not trained on"
+    draw_hypnogram(place / "figure_2_hypnogram.png", lines, run.names, title, run.simulated)
+    matrices = {title_of(name): run.confusion(name) for name in run.answered}
+    title = "Tested epochs: the scorer's stages and the networks'"
+    draw_confusion(place / "confusion.png", matrices, run.names, title, run.simulated)
+    curves = {title_of(name): _calibration(answers[name]) for name in run.networks}
+    draw_calibration(place / "calibration.png", curves, "Tested epochs: how sure, and how often right", run.simulated)
+
+
+def _calibration(answers: Answers) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    target = np.tile(answers.target, len(answers.probabilities))
+    curve = calibration_curve(target, answers.probabilities.reshape(len(target), -1))
+    return curve["confidence"].to_numpy(), curve["accuracy"].to_numpy(), curve["count"].to_numpy()
+
+
+def _draw_losses(place: Path, folder: Path, run: Finished) -> None:
+    frame = pd.read_json(folder / "metrics.jsonl", lines=True)
+    frame["model"] = frame["model"].map(title_of)
+    draw_losses(place / "losses.png", frame, "Loss and accuracy in training", run.simulated)
+
+
+def _context_s(run: Finished) -> tuple[float, float]:
+    """Before and after the epoch."""
+    before = run.config.data.context_epochs * EPOCH_S
+    return before, 0.0 if run.config.data.causal else before
+
+
+def _draw_sensitivity(path: Path, run: Finished, explained: dict[str, Arrays]) -> None:
+    first = next(iter(explained.values()))
+    draw_sensitivity(
+        path,
+        _per_stage(run, first, "image"),
+        {title_of(name): _per_stage(run, arrays, "sensitivity") for name, arrays in explained.items()},
+        run.names,
+        EPOCH_S,
+        _context_s(run),
+        "An epoch of each stage, and what the loss depends on (equation 3), of the first tested subject",
+        run.simulated,
+    )
+
+
+def _per_stage(run: Finished, arrays: Arrays, key: str) -> dict[str, np.ndarray]:
+    """Stage to array, of the stages that occur."""
+    stages = zip(run.names, arrays[key], arrays["count"], strict=True)
+    return {stage: array for stage, array, count in stages if count}
+
+
+def _draw_activations(path: Path, run: Finished, name: str, arrays: Arrays) -> None:
+    layers = {key.removeprefix("activation/"): key for key in arrays if key.startswith("activation/")}
+    by_layer = {layer: _per_stage(run, arrays, key) for layer, key in layers.items()}
+    images = _per_stage(run, arrays, "image")
+    maps = {stage: {layer: found[stage] for layer, found in by_layer.items()} for stage in images}
+    title = f"{title_of(name)}: an epoch of each stage through the layers"
+    draw_activations(path, images, maps, run.names, EPOCH_S, _context_s(run), title, run.simulated)
+
+
+def _draw_wrong(path: Path, run: Finished, name: str, arrays: Arrays) -> None:
+    others = [name, *[other for other in run.networks if other != name]]
+    answers = {title_of(other): Answers(run.models[other], run.names) for other in others}
+    place = {title: _by_example(one) for title, one in answers.items()}
+    epochs = [
+        WrongEpoch(
+            str(arrays["wrong_recording"][k]),
+            float(arrays["wrong_onset_s"][k]),
+            arrays["wrong_eeg_uv"][k],
+            SPECTROGRAM.sfreq,
+            arrays["wrong_image"][k],
+            int(arrays["wrong_target"][k]),
+            _said(place, int(example)),
+        )
+        for k, example in enumerate(arrays["wrong_example"])
+    ]
+    title = f"{title_of(name)}: the tested epochs whose true stage it held for least likely"
+    draw_wrong_epochs(path, epochs, run.names, _context_s(run), title, run.simulated)
+
+
+def _by_example(answers: Answers) -> dict[int, np.ndarray]:
+    return dict(zip(answers.frame["example"].tolist(), answers.probabilities[0], strict=True))
+
+
+def _said(place: dict[str, dict[int, np.ndarray]], example: int) -> dict[str, Any]:
+    """What each model says of an example that it was tested on."""
+    return {title: found[example] for title, found in place.items() if example in found}
