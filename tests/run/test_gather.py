@@ -16,6 +16,8 @@ from eegjax import commands
 from eegjax.errors import UserError
 from eegjax.files import read_json
 from eegjax.run import gather
+from eegjax.run.answers import frame_of
+from eegjax.run.member import Member
 from eegjax.run.network import Network
 from eegjax.studies.sleep import data as sleep_data
 from eegjax.studies.sleep import study as sleep
@@ -94,16 +96,16 @@ def standard(configure, tiny, tmp_path_factory) -> ConfigDict:
     return configure("standard", recordings, run__root=root, model__width=1 / 64)
 
 
-def guess(network: Network, group: list[int], folder: Path, log: MetricLog) -> pd.DataFrame:
+def guess(network: Network, group: list[Member], folder: Path, log: MetricLog) -> pd.DataFrame:
     """Instead of training: random answers, in the columns of the networks'."""
     folder.mkdir(parents=True)
     frames = []
     for member in group:
-        rng = np.random.default_rng(member)
-        rows = network.pairs[member][0].test
+        rng = np.random.default_rng(member.number)
+        rows = member.fold.test
         answers = rng.dirichlet(np.ones(network.config.data.n_classes), len(rows))
-        frames.append(network._table(member, "test", rows, answers, folder))
-        log.write(network._names(member), 1, 0, {"loss": 1.0, "accuracy": 0.5})
+        frames.append(frame_of(network.config, network.task, network.dataset, member, "test", rows, answers, folder))
+        log.write(member.names(), 1, 0, {"loss": 1.0, "accuracy": 0.5})
     return pd.concat(frames)
 
 

@@ -15,6 +15,7 @@ from ml_collections import ConfigDict
 from eegjax import commands
 from eegjax.data.dataset import Dataset
 from eegjax.errors import UserError
+from eegjax.run import apply
 from eegjax.run import weights as trained
 from eegjax.studies.sleep import study as sleep
 
@@ -37,7 +38,7 @@ def said(finished, dataset: Dataset) -> dict[str, np.ndarray]:
 def _predict(folder: Path, name: str, dataset: Dataset, rows: np.ndarray) -> np.ndarray:
     config = trained.finished(folder)
     config.model.name = name
-    return trained.predict(config, sleep.STUDY, dataset, trained.load(folder, name), rows)
+    return apply.predict(config, sleep.TASK, dataset, trained.load(folder, name), rows)
 
 
 def _same(one: trained.Trained, other: trained.Trained) -> bool:
@@ -84,7 +85,7 @@ def test_every_member_speaks_for_itself_in_order(finished, dataset, said, tmp_pa
     both = trained.load(tmp_path, "vgg16")
     assert [one.names["member"] for one in both] == [0, 1]
     rows = np.arange(40)
-    each = trained.predict(trained.finished(finished.folder), sleep.STUDY, dataset, both, rows)
+    each = apply.predict(trained.finished(finished.folder), sleep.TASK, dataset, both, rows)
     np.testing.assert_allclose(each[0], said["vgg16"][rows], atol=1e-6)
     assert np.abs(each[1] - each[0]).max() > 0.01
     assert each[1].std() < each[0].std()  # weights of half the size are nearer to knowing nothing
@@ -184,11 +185,11 @@ def test_the_weights_of_another_network_are_no_answer(finished, dataset, tmp_pat
     path.with_name("vgg16_conv_lstm-000.safetensors").replace(path)
     config = trained.finished(finished.folder)
     with pytest.raises(UserError, match=r"vgg16_conv_lstm.* don't fit vgg16: ") as caught:
-        trained.predict(config, sleep.STUDY, dataset, trained.load(tmp_path, "vgg16"), np.arange(4))
+        apply.predict(config, sleep.TASK, dataset, trained.load(tmp_path, "vgg16"), np.arange(4))
     assert "\n" not in str(caught.value)
     config.data.n_classes = 5
     with pytest.raises(UserError, match=r"don't fit vgg16: "):  # six outputs
-        trained.predict(config, sleep.STUDY, dataset, trained.load(finished.folder, "vgg16"), np.arange(4))
+        apply.predict(config, sleep.TASK, dataset, trained.load(finished.folder, "vgg16"), np.arange(4))
 
 
 # ---- run folders

@@ -15,6 +15,7 @@ from eegjax.data.feed import Sampler, batch_indices
 from eegjax.data.splits import Fold
 from eegjax.errors import UserError
 from eegjax.run import weights as trained
+from eegjax.run.member import list_members
 from eegjax.run.network import Network, Timing
 from eegjax.train import checkpoint, loop
 from eegjax.train.checkpoint import Checkpoints
@@ -323,7 +324,9 @@ def test_eight_examples_are_learnt_by_heart(tmp_path):
     config, dataset = tiny.get_config(**settings, train__n_epochs=5), tiny.make_dataset()
     eight, nothing = np.arange(8), np.array([], int)
     fold = Fold("eight", np.tile(eight, 20), nothing, eight, dataset.index["subject"].to_numpy(), "on purpose")
-    predictions = tiny.run(Network(config, tiny.STUDY, dataset, [(fold, 0)], Timing()), FIRST, tmp_path)
+    predictions = tiny.run(
+        Network(config, tiny.TASK, dataset, list_members("tiny", [fold], 0, 1), Timing()), FIRST, tmp_path
+    )
     last = tiny.lines(tmp_path)[-1]
     assert last["step"] == 100
     assert last["loss"] < 0.05

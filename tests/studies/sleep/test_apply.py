@@ -26,6 +26,7 @@ from eegjax.data.sleep_edf.reader import STAGES, read_hypnogram
 from eegjax.data.sleep_edf.simulator import simulate_night
 from eegjax.errors import UserError
 from eegjax.files import hash_file, write_json
+from eegjax.run import apply
 from eegjax.run import weights as trained
 from eegjax.studies.sleep import apply as sleep_predict
 from eegjax.studies.sleep import study as sleep
@@ -119,7 +120,7 @@ def test_the_probabilities_are_the_networks(staged: Outcome, finished, eeg: np.n
     config = trained.finished(finished.folder)
     dataset = unlabelled(config, "night", eeg.astype(np.float32))
     networks = trained.load(finished.folder, "vgg16")
-    expected = trained.predict(config, sleep.STUDY, dataset, networks, np.arange(N_EPOCHS))[0]
+    expected = apply.predict(config, sleep.TASK, dataset, networks, np.arange(N_EPOCHS))[0]
     np.testing.assert_allclose(staged.probabilities, expected, atol=1e-3)  # the file's digital steps
     assert staged.probabilities.std(0).max() > 2e-3
 
@@ -233,9 +234,9 @@ def test_the_recurrent_network_stages_in_sequences(finished, changed, eeg, night
     outcome = stage(run, night, tmp_path / "out")
     config = trained.finished(run)
     dataset = unlabelled(config, "night", eeg.astype(np.float32))
-    model, make = sleep.model(config, dataset), sleep.inputs(config)
+    model, make = sleep.TASK.model(config, dataset), sleep.TASK.inputs(config)
     (network,) = trained.load(run, "vgg16_conv_lstm")
-    source = sleep.source(config, dataset)
+    source = sleep.TASK.source(config, dataset)
     from eegjax.data.feed import gather
 
     rows = np.arange(8, 12)[None]  # of four epochs, the first two are there to warm up

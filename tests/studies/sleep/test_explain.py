@@ -40,7 +40,7 @@ class Run:
 
     def images(self, rows: np.ndarray) -> jax.Array:
         """What the network sees, [*rows.shape, size, size, n_channels]."""
-        batch = gather(np, sleep.source(self.config, self.dataset), rows, rows >= 0)
+        batch = gather(np, sleep.TASK.source(self.config, self.dataset), rows, rows >= 0)
         return inputs(self.config)(self.network.stats, jax.tree.map(jnp.asarray, batch), None, False)["inputs"]
 
 
@@ -79,7 +79,7 @@ def test_a_map_is_the_mean_of_each_epoch_s_own_gradient(runs, name: str) -> None
         [evenly_spread(rows[targets == stage], sleep_explain.EPOCHS_PER_STAGE) for stage in range(len(STAGES))]
     )
     distance = np.abs(position[:, None] - position[np.isin(rows, chosen)][None]).min(1)
-    units, scored = sleep.units(run.config, run.dataset, rows[distance < 4] if "lstm" in name else chosen, False)
+    units, scored = sleep.TASK.units(run.config, run.dataset, rows[distance < 4] if "lstm" in name else chosen, False)
     units, scored = units.reshape(len(units), -1), scored.reshape(len(units), -1)
     gradient = of_own_loss(run)
     for stage in (3, 4, 5):  # those with few epochs
