@@ -42,7 +42,7 @@ def prepare(config: ConfigDict, study: Study, name: str, download: bool) -> str:
     fields = {"data.root": config.data.root, "run.root": config.run.root}
     if name not in FETCH:
         fields |= {"data.n_samples": config.data.n_samples, "data.n_heads": config.data.n_heads}
-    if not config.model.get("weights", "none"):
+    if "weights" in config.model and not config.model.weights:
         fields["model.weights"] = "FILE"
     overrides = [f"--config.{field}={value}" for field, value in fields.items()]
     command = ["python", "launch/main.py", f"--config=configs/{config.study}.py:{config.protocol}", *overrides]

@@ -12,6 +12,7 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
+from eegjax import __version__
 from eegjax.errors import UserError
 from eegjax.files import read_json, write_aside
 from eegjax.run.frozen import add_backbone
@@ -35,7 +36,7 @@ def write(folder: Path, names: dict[str, Any], variables: Any, stats: Any) -> Pa
 
     tree = flatten_dict({"variables": variables, "stats": stats}, sep="/")
     arrays = {name: np.asarray(leaf, order="C") for name, leaf in tree.items()}
-    said = {"names": json.dumps(names)} | ({} if stats else {"fitted": NOTHING})
+    said = {"names": json.dumps(names), "eegjax": __version__} | ({} if stats else {"fitted": NOTHING})
     content = save(arrays, metadata=said)  # its own writer makes files only the owner can read
     return write_aside(file_of(folder, names), lambda aside: aside.write_bytes(content))
 
