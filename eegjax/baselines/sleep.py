@@ -49,8 +49,10 @@ def nearest_label(
     Raises:
         ValueError: a test recording has no training epoch.
     """
-    train_recording, test_recording = np.asarray(train_recording), np.asarray(test_recording)
-    train_position, test_position = np.asarray(train_position), np.asarray(test_position)
+    train_recording = np.asarray(train_recording)
+    test_recording = np.asarray(test_recording)
+    train_position = np.asarray(train_position)
+    test_position = np.asarray(test_position)
     nearest = np.empty(len(test_recording), np.int64)
     for recording in np.unique(test_recording):
         rows = np.flatnonzero(train_recording == recording)
@@ -59,7 +61,8 @@ def nearest_label(
                 f"no training epoch in recording {recording}: this baseline needs a split within recordings"
             )
         rows = rows[np.argsort(train_position[rows], kind="stable")]
-        known, wanted = train_position[rows], test_position[test_recording == recording]
+        known = train_position[rows]
+        wanted = test_position[test_recording == recording]
         later = np.searchsorted(known, wanted).clip(max=len(rows) - 1)
         earlier = (later - 1).clip(min=0)
         take_earlier = np.abs(wanted - known[earlier]) <= np.abs(known[later] - wanted)

@@ -44,7 +44,9 @@ def _function(case: dict[str, Any], n: int) -> tuple[Callable[..., Any], list[tu
     from torch.nn import functional
 
     batch, *space, channels = case["x"]
-    x, stride, name = (batch, channels, *space), case["strides"], f"{n}d"
+    x = (batch, channels, *space)
+    stride = case["strides"]
+    name = f"{n}d"
     if case["window"]:
         pool = getattr(functional, f"max_pool{name}")
         return lambda x: pool(x, case["window"], stride), [x]

@@ -52,7 +52,8 @@ def _serve(pipe: Connection, module: str, arguments: Mapping[str, Any]) -> None:
     try:
         functions = importlib.import_module(module).make(**arguments)
     except Exception as error:  # said where it is asked for
-        functions, failed = {}, f"{type(error).__name__}: {error}"
+        functions = {}
+        failed = f"{type(error).__name__}: {error}"
     else:
         failed = ""
     while True:

@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-LEAST_S, ROUNDS = 0.05, 7
+LEAST_S = 0.05
+ROUNDS = 7
 
 
 def interleaved(

@@ -20,7 +20,10 @@ def network() -> Network:
 
 def weights() -> Weights:
     """The state dict of torchvision's VGG16, He-scaled random numbers, float32."""
-    rng, found, place, before = np.random.default_rng(0), {}, 0, 3
+    rng = np.random.default_rng(0)
+    found = {}
+    place = 0
+    before = 3
     for channels in CHANNELS:
         if channels:
             scale = (2 / (9 * before)) ** 0.5
@@ -48,7 +51,8 @@ def in_jax(weights: Weights) -> tuple[Any, Any]:
     from eegjax.models.pretrained import load_vgg16
     from eegjax.models.vgg import VGG16
 
-    model, image = VGG16(1000, dropout=0.0), jax.ShapeDtypeStruct((1, SIZE, SIZE, 3), np.float32)
+    model = VGG16(1000, dropout=0.0)
+    image = jax.ShapeDtypeStruct((1, SIZE, SIZE, 3), np.float32)
     shapes = jax.eval_shape(model.init, jax.random.PRNGKey(0), image)["params"]
     return model, load_vgg16(shapes, weights, "made here")
 
@@ -66,7 +70,8 @@ def in_torch(weights: Weights) -> Any:
     heads: list[Any] = []
     for n_in, n_out in LINEAR:
         heads += [nn.Linear(n_in, n_out), nn.ReLU(True), nn.Identity()]
-    features, classifier = nn.Sequential(*layers), nn.Sequential(*heads[:-2])
+    features = nn.Sequential(*layers)
+    classifier = nn.Sequential(*heads[:-2])
     model = nn.Sequential(OrderedDict(features=features, flatten=nn.Flatten(), classifier=classifier))
     model.load_state_dict({name: torch.from_numpy(array) for name, array in weights.items()})
     return model

@@ -24,13 +24,15 @@ def network(width: float = 1.0, grid: int = 64, depth: int = 5) -> Network:
 
 def examples(grid: int, batch: int) -> tuple[np.ndarray, np.ndarray]:
     """Volumes [batch, grid, grid, grid, 1] float32, and a class per voxel, one of a hundred 1, int64."""
-    rng, shape = np.random.default_rng(1), (batch, grid, grid, grid)
+    rng = np.random.default_rng(1)
+    shape = (batch, grid, grid, grid)
     return rng.standard_normal((*shape, 1), dtype=np.float32), (rng.random(shape) < 0.01).astype(np.int64)
 
 
 def weights(width: float, depth: int) -> Weights:
     """Random numbers, float32: kernels He-scaled, the others about what they are at first, no two alike."""
-    rng, found = np.random.default_rng(0), {}
+    rng = np.random.default_rng(0)
+    found = {}
     for path, shape in shapes(width, depth).items():
         kind = path.rpartition("/")[2]
         scale = (2 / prod(shape[:-1])) ** 0.5 if kind == "kernel" else 0.1
@@ -42,7 +44,8 @@ def weights(width: float, depth: int) -> Weights:
 def shapes(width: float, depth: int) -> Shapes:
     """The shape of every parameter, by Flax's path, such as `left_2/conv_1/kernel`."""
     found: Shapes = {}
-    before, levels = 1, list(enumerate(levels_of(width, depth), 1))
+    before = 1
+    levels = list(enumerate(levels_of(width, depth), 1))
     for level, (features, _, n_convs) in levels:
         path = f"left_{level}"
         if level > 1:

@@ -102,7 +102,8 @@ def by_block(index: pd.DataFrame, n_blocks: int, guard_s: float) -> list[Fold]:
         n_blocks: stretches per recording, of equal numbers of examples.
         guard_s: onsets of training and test examples of a recording lie further apart than this.
     """
-    onset, recording = index["onset_s"].to_numpy(), index["recording"].to_numpy()
+    onset = index["onset_s"].to_numpy()
+    recording = index["recording"].to_numpy()
     stretches: dict[str, np.ndarray] = {}
     for name in np.unique(recording):
         rows = np.flatnonzero(recording == name)

@@ -17,7 +17,8 @@ def _blocks(position: np.ndarray, block_epochs: int) -> tuple[np.ndarray, np.nda
     exactly `block_epochs` of them, so that the epochs at a recording's edges and gaps are drawn as often as others.
     """
     edges = np.flatnonzero(np.diff(position) != 1) + 1
-    starts, stops = [], []
+    starts = []
+    stops = []
     for run in np.split(np.arange(len(position)), edges):
         free = np.arange(run[0] - block_epochs + 1, run[-1] + 1)
         starts.append(free.clip(min=run[0]))
@@ -46,7 +47,8 @@ def block_draws(
     """
     if block_epochs < 1:
         raise ValueError(f"block_epochs is {block_epochs}, should be at least 1")
-    recording, position = np.asarray(recording), np.asarray(position)
+    recording = np.asarray(recording)
+    position = np.asarray(position)
     rng = np.random.default_rng(seed)
     recordings = []
     for name in np.unique(recording):

@@ -46,7 +46,8 @@ def drawing(frame: pd.DataFrame, epoch_s: float, block_epochs: int) -> tuple[Cal
     if frame["subject"].nunique() >= ENOUGH_SUBJECTS:
         subject = frame["subject"].to_numpy()
         return lambda: subject_draws(subject), "bootstrap over subjects (1000 draws)"
-    recording, position = frame["recording"].to_numpy(), np.round(frame["onset_s"].to_numpy() / epoch_s).astype(int)
+    recording = frame["recording"].to_numpy()
+    position = np.round(frame["onset_s"].to_numpy() / epoch_s).astype(int)
     return (
         lambda: block_draws(recording, position, block_epochs),
         f"moving-block bootstrap (1000 draws of blocks of {block_epochs} epochs within each recording)",

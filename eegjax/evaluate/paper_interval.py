@@ -35,7 +35,8 @@ def paper_interval(values: np.ndarray) -> tuple[float, float, float]:
         return float("nan"), float("nan"), float("nan")
     means, weights = _mean_of_draws(values)
     low, high = np.quantile(means, [(1 - LEVEL) / 2, (1 + LEVEL) / 2], weights=weights, method="inverted_cdf")
-    mean, half = values.mean(), values.std() / np.sqrt(len(values)) * (high - low)
+    mean = values.mean()
+    half = values.std() / np.sqrt(len(values)) * (high - low)
     return float(mean - half), float(mean), float(mean + half)
 
 

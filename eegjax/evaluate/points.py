@@ -104,8 +104,10 @@ def match_counts(
     """
     if matching not in MATCHINGS:
         raise ValueError(f"matching is {matching!r}, should be one of {MATCHINGS}")
-    true, predicted = _as_points(true), _as_points(predicted)
-    n, m = len(true), len(predicted)
+    true = _as_points(true)
+    predicted = _as_points(predicted)
+    n = len(true)
+    m = len(predicted)
     if not n or not m:
         return 0, m, n
     if n * m <= MAX_DENSE:  # few points: all distances are sooner had than a tree
@@ -113,7 +115,8 @@ def match_counts(
     else:
         near = KDTree(true).sparse_distance_matrix(KDTree(predicted), radius, output_type="ndarray")
         order = np.lexsort((near["j"], near["i"]))
-        rows, columns = near["i"][order], near["j"][order]
+        rows = near["i"][order]
+        columns = near["j"][order]
     if len(rows) < 2:
         return len(rows), m - len(rows), n - len(rows)
     if matching == "hungarian":
@@ -161,10 +164,12 @@ def f1_curve(
     Raises:
         ValueError: no true points, or unknown matching.
     """
-    true, predicted = _as_points(true), _as_points(predicted)
+    true = _as_points(true)
+    predicted = _as_points(predicted)
     if not len(true):
         raise ValueError("true holds no points: F1 needs one or more")
-    values, found = np.zeros(len(radii)), predicted
+    values = np.zeros(len(radii))
+    found = predicted
     tree = _tree(predicted) if clustered else None
     # where nothing merges, cutting the tree only changes the order, which only slips depend on
     merging = -np.inf if tree is None or drop_last or matching != "hungarian" else tree[0, 2]

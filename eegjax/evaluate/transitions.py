@@ -16,7 +16,8 @@ def _chains(recording: np.ndarray, position: np.ndarray) -> list[np.ndarray]:
     position = np.asarray(position)
     names, owner = np.unique(np.asarray(recording), return_inverse=True)
     order = np.lexsort((position, owner))
-    same, step = np.diff(owner[order]) == 0, np.diff(position[order])
+    same = np.diff(owner[order]) == 0
+    step = np.diff(position[order])
     twice = np.flatnonzero(same & (step == 0))
     if twice.size:
         name = names[owner[order[twice[0]]]]
@@ -39,7 +40,8 @@ def count_transitions(labels: np.ndarray, recording: np.ndarray, position: np.nd
     Raises:
         ValueError: an epoch occurs twice in a recording, or a class number lies outside 0..n_classes-1.
     """
-    labels, chains = np.asarray(labels), _chains(recording, position)
+    labels = np.asarray(labels)
+    chains = _chains(recording, position)
     earlier, later = (np.concatenate([chain[part] for chain in chains]) for part in (slice(-1), slice(1, None)))
     return confusion_matrix(labels[earlier], labels[later], n_classes)
 
@@ -140,7 +142,9 @@ def smooth(
     """
     likelihood = _likelihood(np.asarray(probabilities, float).clip(min=SMALLEST), trained_prior)
     with np.errstate(divide="ignore"):
-        log_likelihood, log_transition, log_initial = np.log(likelihood), np.log(transitions), np.log(initial)
+        log_likelihood = np.log(likelihood)
+        log_transition = np.log(transitions)
+        log_initial = np.log(initial)
     predicted = np.empty(len(likelihood), np.int64)
     for rows in _chains(recording, position):
         predicted[rows] = viterbi(log_likelihood[rows], log_transition, log_initial)

@@ -11,10 +11,12 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from eegjax.errors import check_choice
 from eegjax.models import layers
-from eegjax.models.conv_net import check_choice, check_n_times, pooled
 
-KERNEL, STRIDE, POOL = 20, 4, 4  # samples of the convolution, between its windows, and of the max-pool
+KERNEL = 20  # samples of the convolution
+STRIDE = 4  # samples between its windows
+POOL = 4  # samples of the max-pool
 SMALLEST_N_TIMES = KERNEL + (POOL - 1) * STRIDE
 GATES = {"lstm": 4, "gru": 3, "rnn": 1}
 
@@ -142,7 +144,7 @@ class CNNRNN(nn.Module):
             UserError: windows too short, or no such cell or pooling.
         """
         check_choice("cell", self.cell, tuple(GATES))
-        check_n_times(x.shape[1], SMALLEST_N_TIMES, "CNNRNN")
+        layers.check_n_times(x.shape[1], SMALLEST_N_TIMES, "CNNRNN")
         drop = partial(nn.Dropout, self.dropout, deterministic=not train)
         x = x.astype(self.dtype)
         x = layers.conv(40, (KERNEL,), strides=STRIDE, padding="VALID", dtype=self.dtype, name="conv")(x)
@@ -153,5 +155,5 @@ class CNNRNN(nn.Module):
                 x = drop()(x)
             x = Bidirectional(self.cell, 64, self.dtype, name=f"{self.cell}_{layer}")(x)
         x = layers.batch_norm(x, train, mask, dtype=self.dtype, name="norm_rnn")
-        x = layers.dense(64, dtype=self.dtype, name="fc")(pooled(x, self.pooling))
+        x = layers.dense(64, dtype=self.dtype, name="fc")(layers.pool_time(x, self.pooling))
         return layers.dense(self.n_outputs, dtype=self.dtype, name="head")(x).astype(jnp.float32)

@@ -11,7 +11,6 @@ import jax
 import jax.numpy as jnp
 
 from eegjax.models import layers
-from eegjax.models.conv_net import check_n_times, each_channel
 
 SMALLEST_N_TIMES = 32  # the two pools: 4 and 8 samples
 
@@ -86,7 +85,7 @@ class EEGNet(nn.Module):
         Raises:
             UserError: windows too short.
         """
-        check_n_times(x.shape[1], SMALLEST_N_TIMES, "EEGNet")
+        layers.check_n_times(x.shape[1], SMALLEST_N_TIMES, "EEGNet")
 
         def conv(n_filters: int, width: int, name: str, groups: int = 1) -> nn.Conv:
             # always XLA's plain form: on a CPU the one that `layers.conv` chooses for 64 samples is slower
@@ -103,7 +102,7 @@ class EEGNet(nn.Module):
         def pooled(x: jax.Array, width: int) -> jax.Array:
             return nn.Dropout(self.dropout, deterministic=not train)(nn.avg_pool(nn.elu(x), (width,), (width,)))
 
-        x = each_channel(conv(self.n_filters, self.kernel_size, "conv_time"), x.astype(self.dtype))
+        x = layers.convolve_each_channel(conv(self.n_filters, self.kernel_size, "conv_time"), x.astype(self.dtype))
         x = SpatialFilters(self.depth, self.dtype, name="conv_space")(normed(x, "time"))
         x = pooled(normed(x, "space"), 4)
         x = conv(x.shape[-1], 16, "conv_depthwise", groups=x.shape[-1])(x)

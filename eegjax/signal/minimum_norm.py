@@ -198,7 +198,8 @@ def _eloreta(white: np.ndarray, lambda2: float) -> np.ndarray:
     n_white, n_sources, n_orient = white.shape
     sources = white.transpose(1, 2, 0)
     flat = np.ascontiguousarray(sources).reshape(-1, n_white)
-    blocks, last = np.tile(np.eye(n_orient), (n_sources, 1, 1)), np.zeros((n_sources, n_orient, n_orient))
+    blocks = np.tile(np.eye(n_orient), (n_sources, 1, 1))
+    last = np.zeros((n_sources, n_orient, n_orient))
     for _ in range(ELORETA_ITERATIONS):
         gram = flat.T @ (blocks @ sources).reshape(-1, n_white)
         scale = n_white / np.trace(gram)

@@ -289,7 +289,8 @@ def _foremost(mean: jax.Array, precedence: jax.Array, side: int) -> jax.Array:
     """The highest precedence among the highest means of the cube around each voxel: [..., n, n, n] int32."""
     precedence = jnp.broadcast_to(precedence, mean.shape)
     for axis in range(-3, 0):
-        means, precedences = _shifted(mean, side, axis, -1), _shifted(precedence, side, axis, -1)
+        means = _shifted(mean, side, axis, -1)
+        precedences = _shifted(precedence, side, axis, -1)
         mean = reduce(jnp.maximum, means)
         highest = [jnp.where(m == mean, p, -1) for m, p in zip(means, precedences, strict=True)]
         precedence = reduce(jnp.maximum, highest)

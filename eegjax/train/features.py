@@ -65,7 +65,8 @@ def _compute_into(
 ) -> None:
     from tqdm import tqdm
 
-    part, n_rows = path.with_name(f".{path.name}.part"), shape[0]
+    part = path.with_name(f".{path.name}.part")
+    n_rows = shape[0]
     with disk_errors(path):
         first = _begun(part, shape, chunk)
     seconds = 0.5 if sys.stderr.isatty() else 15.0  # where nobody watches, a line now and then

@@ -24,8 +24,10 @@ from eegjax.files import disk_errors, hash_file, locked, remove_stale, write_asi
 
 BASE_URL = "https://lampx.tugraz.at/~bci/database/001-2014/"
 N_TRIALS_PER_CLASS = 72
-_SUBJECTS, _SESSIONS = tuple(f"A{number:02d}" for number in range(1, 10)), ("E", "T")
-_FOLDER, _SUMS = "001-2014", "SHA256SUMS.txt"
+_SUBJECTS = tuple(f"A{number:02d}" for number in range(1, 10))
+_SESSIONS = ("E", "T")
+_FOLDER = "001-2014"
+_SUMS = "SHA256SUMS.txt"
 _MAX_BYTES = 2**27
 _ONE_AT_A_TIME = threading.Lock()  # reading a file takes some hundred MB, and the list has one writer
 

@@ -36,7 +36,11 @@ _RELEASE_TIMES = 1000
 _CUE_S = 2.0  # after the fixation cross
 _NAME = re.compile(r"(A\d\d)([TE])")
 _NAMED = {0: "Fz", 7: "C3", 9: "Cz", 11: "C4", 19: "Pz"}  # channels whose place the GDF tells; the others are 'EEG'
-_FIRST_CUE, _UNKNOWN_CUE, _REJECTED, _NEW_RUN = 769, 783, 1023, 32766  # GDF events
+# GDF events
+_FIRST_CUE = 769
+_UNKNOWN_CUE = 783
+_REJECTED = 1023
+_NEW_RUN = 32766
 _BNCI_FIELDS = ("X", "trial", "y", "fs", "classes", "artifacts")
 
 
@@ -65,7 +69,8 @@ def find(root: str | Path, exclude: Collection[str] = ()) -> list[File]:
             labels, a MAT file that is neither labels nor a recording, or a course release that isn't whole.
     """
     root = Path(root)
-    gdf, mats = _named(root.rglob("*.gdf")), sorted(root.rglob("*.mat"))
+    gdf = _named(root.rglob("*.gdf"))
+    mats = sorted(root.rglob("*.mat"))
     variables = {path: _variables(path) for path in mats if _NAME.fullmatch(path.stem)}
     labels = _named(path for path, names in variables.items() if "classlabel" in names)
     bnci = _named(path for path, names in variables.items() if "classlabel" not in names)
@@ -235,7 +240,8 @@ def _bnci_run(file: File, run: Any, number: str) -> Trials | None:
     crosses, given, artifacts = (_vector(run[name], f"{where}, '{name}'") for name in ("trial", "y", "artifacts"))
     if not crosses.size:
         return None
-    x, names = np.asarray(run["X"]), [str(name) for name in np.atleast_1d(run["classes"])]
+    x = np.asarray(run["X"])
+    names = [str(name) for name in np.atleast_1d(run["classes"])]
     if x.ndim != 2 or x.shape[1] != len(CH_NAMES) + N_EOG or x.dtype.kind not in "iuf":
         raise UserError(
             f"{where}: X is {x.shape} {x.dtype}, expected numbers [n_times, {len(CH_NAMES) + N_EOG}], the channels "

@@ -35,7 +35,8 @@ SUPPRESSED = np.array(
 REBOUND = np.array([0.3, 1.2])  # of mu and beta, in units of the depth
 # Sources of the background, all over the head.
 _GRID = 0.75 * np.array([(x, y) for x in range(-7, 8) for y in range(-7, 8) if x**2 + y**2 < 50], float)
-SOURCES, SOURCE_WIDTHS = np.tile(_GRID, (2, 1)), np.repeat([0.6, 1.5], len(_GRID))
+SOURCES = np.tile(_GRID, (2, 1))
+SOURCE_WIDTHS = np.repeat([0.6, 1.5], len(_GRID))
 SENSOR_UV = 0.6
 LIMITS_UV = np.repeat(np.array([100, 1000], np.float32), (N_EEG, 3))  # what the amplifier can record
 
@@ -58,7 +59,8 @@ def draw_brain(subject: np.random.Generator, session: np.random.Generator, depth
     rms_uv = AREA_UV * subject.lognormal(0, 0.15, AREA_UV.shape)
     places = AREAS + subject.normal(0, 0.2, AREAS.shape)
     tilts = subject.normal(0, 0.15, AREAS.shape)
-    level_uv, slope = 5 * subject.lognormal(0, 0.1), subject.normal(1.2, 0.1)
+    level_uv = 5 * subject.lognormal(0, 0.1)
+    slope = subject.normal(1.2, 0.1)
     strengths = subject.lognormal(0, 0.4, len(SOURCES))
     cap = session.normal(0, 0.04, 2)  # as if the cap sat a little elsewhere
     places = places + cap + session.normal(0, 0.05, places.shape)
@@ -186,7 +188,8 @@ def _noise(rng: np.random.Generator, n_times: int, n_sources: int, gain: Gain) -
 
 def _walks(rng: np.random.Generator, n_sources: int, n_steps: int, length_s: float) -> np.ndarray:
     """Return first-order autoregressions [n_sources, n_steps] over half seconds, standard normal."""
-    pole, before = np.exp(-STEP_S / length_s), int(5 * length_s / STEP_S)
+    pole = np.exp(-STEP_S / length_s)
+    before = int(5 * length_s / STEP_S)
     shocks = np.sqrt(1 - pole**2) * rng.standard_normal((n_sources, before + n_steps))
     return signal.lfilter([1], [1, -pole], shocks, axis=1)[:, before:]
 

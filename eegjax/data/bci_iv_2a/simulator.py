@@ -145,7 +145,8 @@ def _draw_session(seed: int, subject: int, session: str, n_runs: int, n_trials_p
     if n_runs < 1:
         raise UserError(f"n_runs: found {n_runs}, expected at least 1")
     place = (seed, subject, SESSIONS.index(session))
-    of_subject, of_session = _rng((seed, subject, 0, 0), _SUBJECT), _rng((*place, 0), _SESSION)
+    of_subject = _rng((seed, subject, 0, 0), _SUBJECT)
+    of_session = _rng((*place, 0), _SESSION)
     brain = draw_brain(of_subject, of_session, DEPTHS[subject - 1])
     return [_draw_run((*place, number), brain, n_trials_per_run if number else 0) for number in range(n_runs + 1)]
 

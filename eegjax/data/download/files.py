@@ -205,7 +205,8 @@ def _owned(part: Path) -> Iterator[FileIO]:
 
 def _receive(item: Item, file: FileIO, state: Path, bar: Any, stopped: threading.Event) -> None:
     """Ask once for what is missing and append it."""
-    have, version = _size(file), _read(state).get("version", "")
+    have = _size(file)
+    version = _read(state).get("version", "")
     headers = {"Range": f"bytes={have}-", **({"If-Range": version} if version else {})} if have else {}
     with open_url(item.url, headers) as response:
         if response.status == 416:
@@ -219,7 +220,9 @@ def _receive(item: Item, file: FileIO, state: Path, bar: Any, stopped: threading
             file.truncate(0)
             raise BrokenError("the server continues another version, or elsewhere")
         if bar.total is not None:
-            bar.total, bar.n, bar.initial = total or 0, have, have
+            bar.total = total or 0
+            bar.n = have
+            bar.initial = have
         for chunk in chunks(response):
             if stopped.is_set():
                 raise StoppedError

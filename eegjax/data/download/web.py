@@ -113,13 +113,15 @@ def keep_trying(attempt: Callable[[], _T], n_bytes: Callable[[], int], url: str,
         UserError: it broke off more than `RETRIES` times in a row without a new byte.
         StoppedError: `stopped` is set.
     """
-    furthest, n_failed = n_bytes(), 0
+    furthest = n_bytes()
+    n_failed = 0
     while True:
         try:
             return attempt()
         except BrokenError as error:
             if n_bytes() > furthest:  # than ever: a server that ignores Range starts over each time
-                furthest, n_failed = n_bytes(), 0
+                furthest = n_bytes()
+                n_failed = 0
             else:
                 n_failed += 1
             if n_failed > RETRIES:

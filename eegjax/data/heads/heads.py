@@ -21,7 +21,8 @@ VERSION = 2  # to be raised where the same spec would make another head
 N_ZONES = 64  # as in the paper
 N_CHANS = (16, 32, 64, 128, 160, 256)  # BioSemi's caps
 _KINDS = ("sphere", "template")
-_STRETCH, _SHEAR = 0.08, 0.03  # of a warp, at most
+_STRETCH = 0.08  # of a warp, at most
+_SHEAR = 0.03
 
 
 class HeadSpec(NamedTuple):
@@ -254,7 +255,8 @@ def read_head(path: Path) -> Head:
             head = Head(**{name: file[name] for name in Head._fields})
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise UserError(f"{path}: broken, or no head ({error}); delete it and make the head again") from error
-    n_chans, n_sources = len(head.electrodes_m), len(head.sources_m)
+    n_chans = len(head.electrodes_m)
+    n_sources = len(head.sources_m)
     if head.lead_field.shape != (n_chans, n_sources, 3) or len(head.ch_names) != n_chans:
         raise UserError(
             f"{path}: a lead field of {head.lead_field.shape}, expected ({n_chans}, {n_sources}, 3) as there are "

@@ -21,8 +21,13 @@ MIN_DEPTH_M = 0.005
 _LEAST_M = 0.002  # between two surfaces
 _SUBDIVISIONS = 3
 _BRAIN_SCALP = 0.3  # S/m
-_SPHERE_BRAIN, _SPHERE_LIQUOR, _SPHERE_SCALP = 0.33, 1.0, 0.33  # S/m, MNE's own
-_MOST_INSIDE_M, _MOST_OUTSIDE_M = 0.005, 0.02  # hair, gel and a digitiser's error explain no more
+# S/m, MNE's own
+_SPHERE_BRAIN = 0.33
+_SPHERE_LIQUOR = 1.0
+_SPHERE_SCALP = 0.33
+# hair, gel and a digitiser's error explain no more
+_MOST_INSIDE_M = 0.005
+_MOST_OUTSIDE_M = 0.02
 _CAP = 0.25  # of the height above ears and nasion: from the eyebrows up
 
 

@@ -130,7 +130,8 @@ def ellipsoid(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     centred = points - middle
     design = np.concatenate([centred**2, centred], axis=1)
     coefficients, *_ = np.linalg.lstsq(design, np.ones(len(points)), rcond=None)
-    squares, shifts = coefficients[:3], coefficients[3:]
+    squares = coefficients[:3]
+    shifts = coefficients[3:]
     centre = -shifts / (2 * squares)
     return middle + centre, np.sqrt((1 + (squares * centre**2).sum()) / squares)
 

@@ -85,13 +85,15 @@ def stage_sequence(rng: np.random.Generator, n_epochs: int) -> np.ndarray:
     n_sleep = n_epochs - before - after
     cycle = n_sleep / max(2, round(n_sleep / rng.normal(CYCLE_EPOCHS, 15)))
     stages = np.zeros(n_epochs, np.int8)
-    at, stage = 0, N1
+    at = 0
+    stage = N1
     while at < n_sleep:
         tilt = _tilt(at / cycle, at / n_sleep)
         dwell = min(_dwell(rng, stage, tilt[stage]), n_sleep - at)
         stages[before + at : before + at + dwell] = stage
         odds = TRANSITIONS[stage] * np.exp(tilt)
-        at, stage = at + dwell, int(rng.choice(6, p=odds / odds.sum()))
+        at = at + dwell
+        stage = int(rng.choice(6, p=odds / odds.sum()))
     return stages
 
 

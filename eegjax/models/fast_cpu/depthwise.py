@@ -34,7 +34,8 @@ def kernel_gradient(x: jax.Array, gradient: jax.Array, window: Window) -> jax.Ar
 
     The sum is a product with ones: XLA's reduction of all axes but the last is several times slower.
     """
-    sizes, channels = gradient.shape[1:-1], x.shape[-1]
+    sizes = gradient.shape[1:-1]
+    channels = x.shape[-1]
 
     def sums(x: jax.Array, gradient: jax.Array) -> jax.Array:
         ones = jnp.ones((1, math.prod(sizes)), x.dtype)

@@ -83,7 +83,8 @@ def to_inputs(outputs: Any, window: Window, sizes: Sizes, value: Callable[[Sizes
     Returns:
         [batch, *sizes, channels].
     """
-    strides, padded = window.strides, window.padded(sizes)
+    strides = window.strides
+    padded = window.padded(sizes)
     positions = tuple(-(-n // s) for n, s in zip(padded, strides, strict=True))  # of one phase
     reach = tuple((k - 1) * d // s for k, d, s in zip(window.kernel, window.dilation, strides, strict=True))
     edges = [(far, max(n - o, 0)) for far, n, o in zip(reach, positions, window.outputs(sizes), strict=True)]

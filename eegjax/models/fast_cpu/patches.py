@@ -18,7 +18,8 @@ def to_channels(x: jax.Array, block: Sizes) -> jax.Array:
 
 def to_space(x: jax.Array, block: Sizes) -> jax.Array:
     """[batch, *space, n_in_block * channels] -> [batch, *(space * block), channels]: the way back."""
-    n, space = len(block), x.shape[1:-1]
+    n = len(block)
+    space = x.shape[1:-1]
     order = [0, *(axis for k in range(n) for axis in (1 + k, 1 + n + k)), 2 * n + 1]
     y = x.reshape(x.shape[0], *space, *block, -1).transpose(order)
     return y.reshape(x.shape[0], *(size * b for size, b in zip(space, block, strict=True)), -1)
