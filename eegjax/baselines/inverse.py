@@ -17,7 +17,7 @@ from jax import lax
 from scipy.spatial import KDTree
 
 from eegjax.errors import UserError, did_you_mean
-from eegjax.evaluate.points import area, f1_curve
+from eegjax.evaluate.points import area_under_curve, f1_curve
 from eegjax.signal import minimum_norm
 
 METHODS = (*minimum_norm.METHODS, "LCMV")
@@ -148,7 +148,7 @@ def _spread(kernel: jax.Array, series: jax.Array) -> jax.Array:
     return lax.map(of_one, series)  # one after another: estimates at all times of all samples would fill the memory
 
 
-def neighbours_within(sources_mm: np.ndarray, distance_mm: float) -> np.ndarray:
+def find_neighbours(sources_mm: np.ndarray, distance_mm: float) -> np.ndarray:
     """List each source's neighbours, itself among them.
 
     Args:
@@ -170,12 +170,12 @@ def neighbours_within(sources_mm: np.ndarray, distance_mm: float) -> np.ndarray:
     return table
 
 
-def peaks(values: np.ndarray, neighbours: np.ndarray, threshold: float) -> np.ndarray:
+def find_peaks(values: np.ndarray, neighbours: np.ndarray, threshold: float) -> np.ndarray:
     """Find the sources that no neighbour exceeds and that reach a share of their sample's greatest amplitude.
 
     Args:
         values: [n, n_sources] float, amplitudes, 0 or more.
-        neighbours: of `neighbours_within`.
+        neighbours: of `find_neighbours`.
         threshold: 0 to 1, the share.
 
     Returns:
@@ -231,7 +231,7 @@ def tune(
 
     Raises:
         UserError: no sample has a true point, no candidates, arrays of different lengths, a head that isn't there,
-            and what `estimate`, `neighbours_within` and `peaks` raise.
+            and what `estimate`, `find_neighbours` and `find_peaks` raise.
     """
     if candidates is None:
         candidates = Candidates(lambda2=LCMV_LAMBDA2) if method == "LCMV" else Candidates()
@@ -249,7 +249,7 @@ def tune(
         key = int(sample), points_mm.tobytes()
         if key not in known:
             curve = f1_curve(true_mm[sample], points_mm, radii_mm, **options)  # type: ignore[arg-type]
-            known[key] = float(area(radii_mm, curve))
+            known[key] = float(area_under_curve(radii_mm, curve))
         return known[key]
 
     for head, all_samples in _by_head(heads, head_of, len(voltages)):
@@ -280,7 +280,7 @@ def _all_peaks(
     method: str, head: ForwardModel, voltages: np.ndarray, candidates: Candidates
 ) -> Iterator[tuple[Setting, np.ndarray]]:
     """Each candidate and its [n, n_sources] bool peaks; what candidates share is computed once."""
-    near = {distance: neighbours_within(head.sources_mm, distance) for distance in candidates.distance_mm}
+    near = {distance: find_neighbours(head.sources_mm, distance) for distance in candidates.distance_mm}
     for lambda2 in candidates.lambda2:
         values = estimate(head.lead_field, method, lambda2, voltages)
         largest = {distance: _are_largest(values, neighbours) for distance, neighbours in near.items()}
@@ -316,14 +316,14 @@ def localise(
         [n], one per sample, in their order.
 
     Raises:
-        UserError: arrays of different lengths, a head that isn't there, and what `estimate`, `neighbours_within` and
-            `peaks` raise.
+        UserError: arrays of different lengths, a head that isn't there, and what `estimate`, `find_neighbours` and
+            `find_peaks` raise.
     """
     voltages = np.asarray(voltages)
     answers: dict[int, Localised] = {}
     for head, samples in _by_head(heads, head_of, len(voltages)):
         values = estimate(head.lead_field, method, setting.lambda2, voltages[samples])
-        found = peaks(values, neighbours_within(head.sources_mm, setting.distance_mm), setting.threshold)
+        found = find_peaks(values, find_neighbours(head.sources_mm, setting.distance_mm), setting.threshold)
         for sample, mask, amplitudes in zip(samples.tolist(), found, values, strict=True):
             answers[sample] = Localised(np.asarray(head.sources_mm, float)[mask], amplitudes[mask], amplitudes)
     return [answers[sample] for sample in range(len(voltages))]

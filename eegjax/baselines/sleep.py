@@ -8,7 +8,7 @@ import numpy as np
 BANDS_HZ = {"delta": (0.5, 4.0), "theta": (4.0, 8.0), "alpha": (8.0, 12.0), "sigma": (12.0, 15.0), "beta": (15.0, 30.0)}
 
 
-def majority(train_labels: np.ndarray, n_test: int, n_classes: int) -> np.ndarray:
+def predict_majority(train_labels: np.ndarray, n_test: int, n_classes: int) -> np.ndarray:
     """Predict the commonest training class everywhere, with the training shares as probabilities.
 
     Args:
@@ -23,7 +23,7 @@ def majority(train_labels: np.ndarray, n_test: int, n_classes: int) -> np.ndarra
     return np.tile(shares, (n_test, 1))
 
 
-def nearest_label(
+def predict_nearest(
     train_recording: np.ndarray,
     train_position: np.ndarray,
     train_labels: np.ndarray,
@@ -114,7 +114,7 @@ def band_power_regression(
     from sklearn.preprocessing import StandardScaler
 
     if len(np.unique(train_labels)) == 1:  # scikit-learn refuses a single class
-        return majority(train_labels, len(test_features), n_classes)
+        return predict_majority(train_labels, len(test_features), n_classes)
     regression = LogisticRegression(class_weight="balanced" if balanced else None, max_iter=1000)
     model = make_pipeline(StandardScaler(), regression).fit(train_features, train_labels)
     probabilities = np.zeros((len(test_features), n_classes))

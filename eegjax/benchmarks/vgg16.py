@@ -12,13 +12,13 @@ LINEAR = ((25088, 4096), (4096, 4096), (4096, 1000))
 SIZE = 224
 
 
-def network() -> Network:
+def make_network() -> Network:
     """VGG16 of a thousand classes."""
     title = f"VGG16, width 1, images of {SIZE} x {SIZE} x 3"
-    return Network(title, 8, examples, weights, in_jax, in_torch)
+    return Network(title, 8, make_examples, make_weights, build_in_jax, build_in_torch)
 
 
-def weights() -> Weights:
+def make_weights() -> Weights:
     """The state dict of torchvision's VGG16, He-scaled random numbers, float32."""
     rng = np.random.default_rng(0)
     found = {}
@@ -38,13 +38,13 @@ def weights() -> Weights:
     return found
 
 
-def examples(batch: int) -> tuple[np.ndarray, np.ndarray]:
+def make_examples(batch: int) -> tuple[np.ndarray, np.ndarray]:
     """Images [batch, 224, 224, 3] float32 and labels [batch] int64."""
     rng = np.random.default_rng(1)
     return rng.standard_normal((batch, SIZE, SIZE, 3), dtype=np.float32), rng.integers(0, 1000, batch)
 
 
-def in_jax(weights: Weights) -> tuple[Any, Any]:
+def build_in_jax(weights: Weights) -> tuple[Any, Any]:
     """The Flax module and its parameters."""
     import jax
 
@@ -57,7 +57,7 @@ def in_jax(weights: Weights) -> tuple[Any, Any]:
     return model, load_vgg16(shapes, weights, "made here")
 
 
-def in_torch(weights: Weights) -> Any:
+def build_in_torch(weights: Weights) -> Any:
     """The module as torchvision has it, identities for dropout."""
     import torch  # type: ignore[import-not-found]
     from torch import nn

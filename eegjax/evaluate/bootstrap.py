@@ -27,7 +27,7 @@ def _blocks(position: np.ndarray, block_epochs: int) -> tuple[np.ndarray, np.nda
     return start, np.concatenate(stops) - start
 
 
-def block_draws(
+def draw_blocks(
     recording: np.ndarray, position: np.ndarray, block_epochs: int, n_draws: int = 1000, seed: int = 0
 ) -> Iterator[np.ndarray]:
     """Moving-block bootstrap: within each recording, draw blocks of neighbouring epochs with replacement.
@@ -71,7 +71,7 @@ def _drawn(rng: np.random.Generator, rows: np.ndarray, start: np.ndarray, length
     return rows[epochs[: len(rows)]]
 
 
-def subject_draws(subject: np.ndarray, n_draws: int = 1000, seed: int = 0) -> Iterator[np.ndarray]:
+def draw_subjects(subject: np.ndarray, n_draws: int = 1000, seed: int = 0) -> Iterator[np.ndarray]:
     """Draw subjects with replacement, each with all its examples.
 
     Args:
@@ -93,7 +93,7 @@ def interval(values: np.ndarray, level: float = 0.95) -> tuple[float, float]:
     """Percentile interval of a statistic.
 
     Args:
-        values: [n_draws] float, the statistic of each draw of `block_draws` or `subject_draws`; of a difference
+        values: [n_draws] float, the statistic of each draw of `draw_blocks` or `draw_subjects`; of a difference
             between two models on the same draws, the difference. Undefined ones (`nan`) are left out.
         level: the share of draws inside.
 

@@ -40,7 +40,7 @@ def confusion_matrix(target: np.ndarray, predicted: np.ndarray, n_classes: int) 
     return np.bincount(pairs, minlength=n_classes**2).reshape(n_classes, n_classes).astype(np.int64)
 
 
-def summary(confusion: np.ndarray) -> dict[str, np.ndarray]:
+def summarise(confusion: np.ndarray) -> dict[str, np.ndarray]:
     """Reduce confusion matrices to the numbers of a results table.
 
     Args:

@@ -46,7 +46,7 @@ def count_transitions(labels: np.ndarray, recording: np.ndarray, position: np.nd
     return confusion_matrix(labels[earlier], labels[later], n_classes)
 
 
-def transition_probabilities(counts: np.ndarray) -> np.ndarray:
+def estimate_transitions(counts: np.ndarray) -> np.ndarray:
     """Turn counts into probabilities, one added to each so that nothing unseen is impossible (Laplace).
 
     Args:
@@ -59,7 +59,7 @@ def transition_probabilities(counts: np.ndarray) -> np.ndarray:
     return counts / counts.sum(1, keepdims=True)
 
 
-def viterbi(log_likelihood: np.ndarray, log_transition: np.ndarray, log_initial: np.ndarray) -> np.ndarray:
+def decode_viterbi(log_likelihood: np.ndarray, log_transition: np.ndarray, log_initial: np.ndarray) -> np.ndarray:
     """Find the likeliest path of a hidden Markov model (Viterbi, 1967; Rabiner, 1989, eqs. 32-35).
 
     Args:
@@ -128,7 +128,7 @@ def smooth(
             mistake made with certainty can be overruled.
         trained_prior: [n_classes] float, class shares of the training examples as drawn; a class with share 0 is never
             predicted.
-        transitions: [n_classes, n_classes] float, `transition_probabilities` of the training recordings.
+        transitions: [n_classes, n_classes] float, `estimate_transitions` of the training recordings.
         initial: [n_classes] float, probabilities of a chain's first epoch. Chains also begin after gaps: the class
             shares of the training recordings suit.
         recording: [n] recording of each epoch.
@@ -147,5 +147,5 @@ def smooth(
         log_initial = np.log(initial)
     predicted = np.empty(len(likelihood), np.int64)
     for rows in _chains(recording, position):
-        predicted[rows] = viterbi(log_likelihood[rows], log_transition, log_initial)
+        predicted[rows] = decode_viterbi(log_likelihood[rows], log_transition, log_initial)
     return predicted

@@ -15,7 +15,7 @@ from eegjax.models import layers
 SMALLEST_N_TIMES = 32  # the two pools: 4 and 8 samples
 
 
-def within_norm(kernel: jax.Array, limit: float) -> jax.Array:
+def limit_norm(kernel: jax.Array, limit: float) -> jax.Array:
     """[n_inputs, ...]: every filter scaled down to an L2 norm, over the first axis, of `limit` where it exceeds it."""
     squares = jnp.sum(jnp.square(kernel), 0)
     return kernel * limit * jax.lax.rsqrt(jnp.maximum(squares, limit**2))
@@ -32,7 +32,7 @@ class SpatialFilters(nn.Module):
         n_chans, features = x.shape[-2:]
         # stored as a grouped convolution's
         kernel = self.param("kernel", layers.xavier_uniform, (n_chans, 1, features * self.depth))
-        kernel = within_norm(kernel, 1.0).astype(self.dtype).reshape(n_chans, features, self.depth)
+        kernel = limit_norm(kernel, 1.0).astype(self.dtype).reshape(n_chans, features, self.depth)
         x = jnp.einsum("...ef,efd->...fd", x, kernel)
         return x.reshape(*x.shape[:-2], features * self.depth)
 
@@ -48,7 +48,7 @@ class BoundedDense(nn.Module):
     def __call__(self, x: jax.Array) -> jax.Array:
         kernel = self.param("kernel", layers.xavier_uniform, (x.shape[-1], self.features))
         bias = self.param("bias", nn.initializers.zeros_init(), (self.features,))
-        return x @ within_norm(kernel, self.limit).astype(self.dtype) + bias.astype(self.dtype)
+        return x @ limit_norm(kernel, self.limit).astype(self.dtype) + bias.astype(self.dtype)
 
 
 class EEGNet(nn.Module):

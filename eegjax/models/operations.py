@@ -24,7 +24,7 @@ _asked: ContextVar[str] = ContextVar("form", default="")
 
 
 @contextmanager
-def form(name: str) -> Iterator[None]:
+def use_form(name: str) -> Iterator[None]:
     """Trace what follows in the `plain` or the `fast` form, wherever it runs: to compare them."""
     token = _asked.set(name)
     try:
@@ -137,7 +137,7 @@ def transposed_convolution(x: jax.Array, kernel: jax.Array, strides: Sizes) -> j
     """As `lax.conv_transpose` without padding, for [batch, *space, channels] by [*kernel, channels, features]."""
     if is_fast(x) and kernel.dtype == x.dtype and kernel.shape[:-2] == strides:
         # there the kernel runs backwards over an input with holes: its last tap lies first in space
-        return patches.transposed(x, jnp.flip(kernel, tuple(range(len(strides)))))
+        return patches.transposed_convolution(x, jnp.flip(kernel, tuple(range(len(strides)))))
     return lax.conv_transpose(x, kernel, strides, "VALID", dimension_numbers=_dimension_numbers(len(strides)))
 
 

@@ -19,7 +19,7 @@ HALF = (2, 2, 2)
 POINT = (1, 1, 1)
 
 
-def unit(x: jax.Array, features: int, dtype: Any, name: str) -> jax.Array:
+def conv_norm_prelu(x: jax.Array, features: int, dtype: Any, name: str) -> jax.Array:
     """Convolution, instance normalisation, PReLU: [batch, *space, channels] -> [batch, *space, features]."""
     # The normalisation takes the convolution's bias away again, but the report's parameter count has it.
     x = layers.conv(features, KERNEL, dtype=dtype, name=f"conv_{name}")(x)
@@ -42,7 +42,7 @@ class Left(nn.Module):
             x = layers.prelu(x, name="prelu_down")
         skipped = layers.conv(self.features, POINT, dtype=self.dtype, name="skip")(x)
         for index in range(1, self.n_convs + 1):
-            x = unit(x, self.features, self.dtype, str(index))
+            x = conv_norm_prelu(x, self.features, self.dtype, str(index))
         return x + skipped
 
 
@@ -58,7 +58,7 @@ class Right(nn.Module):
         """[batch, *half the space, channels] and [batch, *space, fewer] -> [batch, *space, features]."""
         up = layers.conv_transpose(self.features, HALF, dtype=self.dtype, name="up")(x)
         up = layers.prelu(up, name="prelu_up")
-        x = jnp.concatenate([up, unit(encoded, self.features, self.dtype, "encoded")], -1)
+        x = jnp.concatenate([up, conv_norm_prelu(encoded, self.features, self.dtype, "encoded")], -1)
         for index in range(1, self.n_convs + 1):
             x = layers.conv(self.features, KERNEL, dtype=self.dtype, name=f"conv_{index}")(x)
             x = layers.prelu(x, name=f"prelu_{index}")

@@ -17,8 +17,8 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 from ml_collections import ConfigDict
 
 from eegjax.data.dataset import Dataset
-from eegjax.data.feed import Batch, Feed, Sampler, Source, in_order, make_feed, prefetch
-from eegjax.data.splits import Fold, evenly_spread
+from eegjax.data.feed import Batch, Feed, Sampler, Source, iterate_in_order, make_feed, prefetch
+from eegjax.data.splits import Fold, choose_evenly
 from eegjax.run import weights as trained
 from eegjax.run.answers import INDEX_COLUMNS
 from eegjax.run.frozen import kept_features
@@ -242,7 +242,7 @@ class Network:
 
     def _first_batch(self) -> Batch:
         """The first unit, which decides the shapes."""
-        rows, mask = next(in_order(self.samplers[0].units, 1))
+        rows, mask = next(iterate_in_order(self.samplers[0].units, 1))
         return make_feed(self.source, members.everywhere(self.mesh), 0).place(rows, mask)
 
     def _optimizer(self, params: Any) -> Any:
@@ -329,7 +329,7 @@ class Network:
         size = self.batch_size
         n_batches = max(-(-len(units[member]) // size) for member in padded)
         nothing = np.full((size, *self.samplers[0].units.shape[1:]), -1)
-        pending = [in_order(units[member], size) for member in padded]
+        pending = [iterate_in_order(units[member], size) for member in padded]
         for _ in range(n_batches):
             pairs = [next(batches, (nothing, nothing >= 0)) for batches in pending]
             rows = np.stack([pair[0] for pair in pairs])
@@ -360,7 +360,7 @@ class Network:
         """A row per example of a split and member."""
         limit = self.config.test.get("n_train_part", 0) if split == "train" else 0  # 0: all
         rows_of = [getattr(fold, split) for fold, _ in self.pairs]
-        parts = [self._scored(evenly_spread(some, limit or len(some)), split) for some in rows_of]
+        parts = [self._scored(choose_evenly(some, limit or len(some)), split) for some in rows_of]
         rows, outputs = [], []
         for batch_rows, batch in prefetch(self._batches(program, padded, [units for units, _ in parts])):
             predicted, _ = program.predict(program.feed.resident, final.final_weights, final.stats, batch)

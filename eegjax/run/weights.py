@@ -14,7 +14,7 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 from ml_collections import ConfigDict
 
 from eegjax.data.dataset import Dataset
-from eegjax.data.feed import Batch, gather, in_order
+from eegjax.data.feed import Batch, gather, iterate_in_order
 from eegjax.errors import UserError
 from eegjax.files import read_json, write_aside
 from eegjax.run.study import Study
@@ -115,7 +115,7 @@ def batches(
     source = study.source(config, dataset)
     units, scored = study.units(config, dataset, rows, False)
     size = max(1, config.train.batch_size // units[0].size)
-    for number, (part, mask) in enumerate(in_order(units, size)):
+    for number, (part, mask) in enumerate(iterate_in_order(units, size)):
         some = np.zeros(part.shape, bool)
         some[: len(units) - number * size] = scored[number * size : (number + 1) * size]
         yield part, some, gather(np, source, part, mask)

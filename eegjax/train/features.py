@@ -15,7 +15,7 @@ from eegjax.errors import UserError
 from eegjax.files import disk_errors, locked
 
 
-def kept(
+def load_or_compute(
     path: Path,
     n_rows: int,
     shape: tuple[int, ...],

@@ -15,15 +15,15 @@ from eegjax.baselines.inverse import (
     ForwardModel,
     Setting,
     estimate,
+    find_neighbours,
+    find_peaks,
     localise,
-    neighbours_within,
-    peaks,
     tune,
 )
 from eegjax.data.heads.heads import Head, HeadSpec, make_head
 from eegjax.errors import UserError
 from eegjax.evaluate.localisation import localisation_error_mm
-from eegjax.evaluate.points import area, f1_curve
+from eegjax.evaluate.points import area_under_curve, f1_curve
 
 RADII = [0, 5, 10, 20, 30, 40]
 LINEAR = METHODS[:-1]
@@ -175,9 +175,9 @@ def test_peaks_are_those_of_the_definition(seed, n_sources, distance, threshold)
     points = rng.integers(0, 4, (n_sources, 3)).astype(float)  # many at exactly the distance, and several at one point
     values = rng.choice(np.float32([0, 0.25, 0.5, 0.9999, 1]), (3, n_sources))
     near = cdist(points, points) <= distance
-    neighbours = neighbours_within(points, distance)
+    neighbours = find_neighbours(points, distance)
     assert [set(row.tolist()) for row in neighbours] == [set(np.flatnonzero(row).tolist()) for row in near]
-    for found, sample in zip(peaks(values, neighbours, threshold), values, strict=True):
+    for found, sample in zip(find_peaks(values, neighbours, threshold), values, strict=True):
         expected = [
             value > 0 and value >= threshold * sample.max() and not (sample[row] > value).any()
             for value, row in zip(sample, near, strict=True)
@@ -232,7 +232,7 @@ def test_tuning_is_the_search_of_all_candidates(free, samples, method):
     for values in product(*candidates):
         found = localise(method, Setting(*values), [free], np.zeros(12, int), voltages)
         curves = [f1_curve(t, one.points_mm, RADII) for t, one in zip(true, found, strict=True)]
-        areas[Setting(*values)] = area(RADII, np.mean(curves, axis=0))
+        areas[Setting(*values)] = area_under_curve(RADII, np.mean(curves, axis=0))
     assert len(set(areas.values())) > 6
     best = tune(method, [free], np.zeros(12, int), voltages, true, RADII, candidates)
     assert areas[best] == pytest.approx(max(areas.values()), abs=1e-12)

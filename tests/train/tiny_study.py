@@ -18,7 +18,7 @@ from ml_collections import ConfigDict
 
 from eegjax.data import splits
 from eegjax.data.dataset import Dataset
-from eegjax.data.feed import Batch, Source, gather, make_feed, window
+from eegjax.data.feed import Batch, Source, cut_window, gather, make_feed
 from eegjax.models import layers
 from eegjax.run.network import Network, Timing
 from eegjax.run.study import Study
@@ -79,7 +79,7 @@ class TinyNet(nn.Module):
 
 
 def _source(config: ConfigDict, dataset: Dataset) -> Source:
-    columns, _ = window(dataset, "eeg", dataset.index["start"].to_numpy(), N_TIMES)
+    columns, _ = cut_window(dataset, "eeg", dataset.index["start"].to_numpy(), N_TIMES)
     table = {**columns, "label": dataset.index["label"].to_numpy()}
     return Source({"eeg": dataset.arrays["eeg"]}, {"eeg": N_TIMES}, table)
 
@@ -113,7 +113,9 @@ def _loss(stats: Any, logits: jax.Array, batch: Batch) -> tuple[jax.Array, dict[
 
 STUDY = Study(
     prepare=lambda config: make_dataset(),
-    folds=lambda config, dataset: splits.by_group(dataset.index, "subject", 0, config.splits.n_validation_subjects),
+    folds=lambda config, dataset: splits.split_by_group(
+        dataset.index, "subject", 0, config.splits.n_validation_subjects
+    ),
     classes=lambda config: CLASSES,
     labels=lambda config, index: index["label"].to_numpy(np.int8),
     source=_source,

@@ -18,7 +18,7 @@ import numpy as np
 
 from eegjax.data.bci_iv_2a.reader import CLASSES, File, read
 from eegjax.data.download.files import read_checksums
-from eegjax.data.download.web import BrokenError, StoppedError, chunks, keep_trying, open_url, total_bytes
+from eegjax.data.download.web import BrokenError, StoppedError, keep_trying, open_url, read_chunks, total_bytes
 from eegjax.errors import UserError
 from eegjax.files import disk_errors, hash_file, locked, remove_stale, write_aside
 
@@ -95,7 +95,7 @@ def _receive(file: File, url: str, aside: Path, bar: Any, stopped: threading.Eve
         nonlocal n_most
         with open_url(url, {}) as response, open(aside, "wb") as part:
             announced = total_bytes(response) or 0
-            for chunk in chunks(response):
+            for chunk in read_chunks(response):
                 if stopped.is_set():
                     raise StoppedError
                 part.write(chunk)

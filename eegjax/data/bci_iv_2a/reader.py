@@ -21,7 +21,7 @@ import numpy as np
 import pandas as pd
 
 from eegjax.data.recording import quiet_mne
-from eegjax.data.trials import Trials, checked, leave_out, trial_table
+from eegjax.data.trials import Trials, check_trials, leave_out, make_trial_table
 from eegjax.errors import UserError
 
 CLASSES = ("left_hand", "right_hand", "feet", "tongue")
@@ -129,12 +129,12 @@ def _read_gdf(file: File, window_s: tuple[float, float]) -> list[Trials]:
     is_cue = (codes >= _FIRST_CUE) & (codes < _FIRST_CUE + len(CLASSES)) | (codes == _UNKNOWN_CUE)
     cues = samples[is_cue]
     rejected = np.searchsorted(cues, samples[codes == _REJECTED])  # the mark is at the cross, the cue is the next
-    table = trial_table(cues, _labels(file, codes[is_cue]), "", np.isin(np.arange(cues.size), rejected))
+    table = make_trial_table(cues, _labels(file, codes[is_cue]), "", np.isin(np.arange(cues.size), rejected))
     borders = np.unique([0, *samples[codes == _NEW_RUN], len(eeg)])
     runs = [
         _gdf_run(file, eeg, table, slice(*border), str(number)) for number, border in enumerate(pairwise(borders), 1)
     ]
-    return [checked(run, window_s, f"{file.path}, run {run.table['run'][0]}") for run in runs if len(run.table)]
+    return [check_trials(run, window_s, f"{file.path}, run {run.table['run'][0]}") for run in runs if len(run.table)]
 
 
 def _gdf_run(file: File, eeg: np.ndarray, table: pd.DataFrame, run: slice, number: str) -> Trials:
@@ -149,7 +149,7 @@ def _gdf_run(file: File, eeg: np.ndarray, table: pd.DataFrame, run: slice, numbe
         eeg[first:stop].astype(np.float32),
         SFREQ,
         CH_NAMES,
-        trial_table(rows["cue"].to_numpy() - first, rows["label"].to_numpy(), number, rows["artifact"].to_numpy()),
+        make_trial_table(rows["cue"].to_numpy() - first, rows["label"].to_numpy(), number, rows["artifact"].to_numpy()),
     )
 
 
@@ -224,7 +224,7 @@ def _read_bnci(file: File, window_s: tuple[float, float]) -> list[Trials]:
     data = _load_mat(file.path, "data")
     runs = [data] if isinstance(data, dict) else list(np.atleast_1d(np.asarray(data, object)))
     return [
-        checked(trials, window_s, f"{file.path}, run {number}")
+        check_trials(trials, window_s, f"{file.path}, run {number}")
         for number, run in enumerate(runs, 1)
         if (trials := _bnci_run(file, run, str(number))) is not None
     ]
@@ -262,7 +262,7 @@ def _bnci_run(file: File, run: Any, number: str) -> Trials | None:
         np.ascontiguousarray(x[:, : len(CH_NAMES)], np.float32),
         SFREQ,
         CH_NAMES,
-        trial_table(crosses - 1 + _CUE_S * SFREQ, _classes(given, where), number, artifacts != 0),  # 1-based
+        make_trial_table(crosses - 1 + _CUE_S * SFREQ, _classes(given, where), number, artifacts != 0),  # 1-based
     )
 
 
@@ -292,9 +292,9 @@ def _read_release(file: File, window_s: tuple[float, float]) -> list[Trials]:
         x[rows].transpose(0, 2, 1).reshape(-1, len(CH_NAMES)).astype(np.float32),
         SFREQ,
         CH_NAMES,
-        trial_table(np.arange(rows.size) * _RELEASE_TIMES, codes[rows] - _FIRST_CUE, ""),
+        make_trial_table(np.arange(rows.size) * _RELEASE_TIMES, codes[rows] - _FIRST_CUE, ""),
     )
-    return [checked(trials, window_s, f"{file.path}, {file.subject}")]
+    return [check_trials(trials, window_s, f"{file.path}, {file.subject}")]
 
 
 def _load_release(path: Path, part: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -85,7 +85,7 @@ def _patterns(places: np.ndarray, widths: np.ndarray, tilts: np.ndarray, electro
     return np.exp(-0.5 * np.sum(away**2, axis=2)) * (1 + np.sum(away * tilts[:, None], axis=2))
 
 
-def task_power(time_s: np.ndarray, labels: np.ndarray, efforts: np.ndarray, depth: float) -> np.ndarray:
+def compute_task_power(time_s: np.ndarray, labels: np.ndarray, efforts: np.ndarray, depth: float) -> np.ndarray:
     """Return what imagery makes of the rhythms' power, 1 at rest.
 
     Args:
@@ -103,12 +103,12 @@ def task_power(time_s: np.ndarray, labels: np.ndarray, efforts: np.ndarray, dept
     return 1 + depth * np.einsum("n,na,nbt->nabt", efforts, SUPPRESSED[labels], change)
 
 
-def waxing(rng: np.random.Generator, n_steps: int) -> np.ndarray:
+def draw_waxing(rng: np.random.Generator, n_steps: int) -> np.ndarray:
     """Return how the rhythms' amplitudes wax and wane by themselves, [n_areas, n_steps] at every half second."""
     return np.exp(0.2 * _walks(rng, len(AREAS), n_steps, 20.0))
 
 
-def brain_eeg(rng: np.random.Generator, brain: Brain, power: np.ndarray) -> np.ndarray:
+def draw_brain_eeg(rng: np.random.Generator, brain: Brain, power: np.ndarray) -> np.ndarray:
     """Make rhythms and background: Gaussian, stationary but for the rhythms' amplitudes.
 
     Args:
@@ -122,7 +122,7 @@ def brain_eeg(rng: np.random.Generator, brain: Brain, power: np.ndarray) -> np.n
     n_times = power.shape[2]
     eeg = _noise(rng, n_times, len(brain.mixing_uv), one_over_f(brain.slope)).T @ brain.mixing_uv.astype(np.float32)
     eeg += np.float32(SENSOR_UV) * rng.standard_normal(eeg.shape, dtype=np.float32)
-    envelopes = _interpolated(waxing(rng, _n_steps(n_times)), n_times)
+    envelopes = _interpolated(draw_waxing(rng, _n_steps(n_times)), n_times)
     for rhythm, (centre_hz, width_hz) in enumerate(zip(brain.centres_hz, WIDTHS_HZ, strict=True)):
         waves = _noise(rng, n_times, len(AREAS), band(centre_hz, width_hz))
         waves *= (envelopes * np.sqrt(power[:, rhythm])).astype(np.float32)
@@ -130,7 +130,7 @@ def brain_eeg(rng: np.random.Generator, brain: Brain, power: np.ndarray) -> np.n
     return eeg
 
 
-def artifacts(rng: np.random.Generator, n_times: int) -> tuple[np.ndarray, tuple[int, int]]:
+def draw_artifacts(rng: np.random.Generator, n_times: int) -> tuple[np.ndarray, tuple[int, int]]:
     """Make what has nothing to do with the brain: eyes, muscle, mains, drift, and one bad stretch.
 
     Returns:
@@ -155,7 +155,7 @@ def artifacts(rng: np.random.Generator, n_times: int) -> tuple[np.ndarray, tuple
     return uv, (start, start + n_bad)
 
 
-def amplifier(rng: np.random.Generator, brain: Brain, uv: np.ndarray) -> np.ndarray:
+def amplify(rng: np.random.Generator, brain: Brain, uv: np.ndarray) -> np.ndarray:
     """Apply the session's gains, the run's own slow change of them and its own offsets to [n_times, 25] µV."""
     first, last = (np.exp(rng.normal(0, 0.06, (2, len(ELECTRODES)))) * brain.gains).astype(np.float32)
     late = np.linspace(0, 1, len(uv), dtype=np.float32)[:, None]

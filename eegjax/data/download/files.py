@@ -18,7 +18,7 @@ from io import FileIO
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from eegjax.data.download.web import BrokenError, StoppedError, chunks, keep_trying, open_url, total_bytes
+from eegjax.data.download.web import BrokenError, StoppedError, keep_trying, open_url, read_chunks, total_bytes
 from eegjax.errors import UserError
 from eegjax.files import disk_errors, hash_file, write_json
 
@@ -223,7 +223,7 @@ def _receive(item: Item, file: FileIO, state: Path, bar: Any, stopped: threading
             bar.total = total or 0
             bar.n = have
             bar.initial = have
-        for chunk in chunks(response):
+        for chunk in read_chunks(response):
             if stopped.is_set():
                 raise StoppedError
             _append(item, file, chunk, total or 0)

@@ -72,7 +72,7 @@ def open_url(url: str, headers: dict[str, str]) -> Any:
         raise BrokenError(_one_line(error)) from error
 
 
-def chunks(response: Any) -> Iterator[bytes]:
+def read_chunks(response: Any) -> Iterator[bytes]:
     """Read a body piece by piece, each as soon as it came.
 
     Raises:
@@ -150,7 +150,7 @@ def read_text(url: str, max_bytes: int = 2**24) -> str:
     def attempt() -> bytes:
         text = b""
         with open_url(url, {}) as response:
-            for chunk in chunks(response):
+            for chunk in read_chunks(response):
                 text += chunk
                 if len(text) > max_bytes:
                     raise UserError(f"{url}: more than {max_bytes} bytes, expected a short text; check the address")

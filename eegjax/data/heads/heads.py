@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from eegjax.data.heads import models
-from eegjax.data.heads.anatomy import Anatomy, head_files, read_anatomy, warped
-from eegjax.data.heads.surfaces import surface_of
+from eegjax.data.heads.anatomy import Anatomy, find_head_files, read_anatomy, warp
+from eegjax.data.heads.surfaces import make_surface
 from eegjax.errors import UserError, did_you_mean, note
 from eegjax.files import hash_file, hash_of, locked, write_aside
 
@@ -84,7 +84,7 @@ class Head(NamedTuple):
     n_dropped: int
 
 
-def heads_of(root: Path | None, like: HeadSpec | None = None, n_heads: int = 4) -> tuple[HeadSpec, ...]:
+def list_heads(root: Path | None, like: HeadSpec | None = None, n_heads: int = 4) -> tuple[HeadSpec, ...]:
     """List heads of different shapes: the root's subjects, then the template, then warped templates.
 
     Args:
@@ -135,23 +135,23 @@ def make_head(spec: HeadSpec, root: Path | None, cache: Path) -> Head:
         UserError: no such head, impossible numbers, missing or broken files, a full disk.
     """
     _check(spec, root)
-    path = Path(cache) / f"head-{spec.kind}-{spec.warp}-{hash_of(made_of(spec, root))}.npz"
+    path = Path(cache) / f"head-{spec.kind}-{spec.warp}-{hash_of(describe_origin(spec, root))}.npz"
     with locked(Path(cache) / ".heads.lock"):
         if path.exists():
             try:
                 return read_head(path)
             except UserError as error:
                 note(f"{error}; it is made again")
-        head = _make(spec, read_anatomy(spec.kind, head_files(spec.kind, root)))
+        head = _make(spec, read_anatomy(spec.kind, find_head_files(spec.kind, root)))
         write_head(path, head)
     return head
 
 
-def made_of(spec: HeadSpec, root: Path | None) -> list[Any]:
+def describe_origin(spec: HeadSpec, root: Path | None) -> list[Any]:
     """All that makes a head what it is: this code, MNE, what was asked for, the contents of the files."""
     import mne
 
-    files = head_files(spec.kind, root)
+    files = find_head_files(spec.kind, root)
     return [VERSION, mne.__version__, spec._asdict(), {name: hash_file(path) for name, path in files.items()}]
 
 
@@ -179,9 +179,9 @@ def _make(spec: HeadSpec, anatomy: Anatomy) -> Head:
     from threadpoolctl import threadpool_limits
 
     if spec.warp:
-        anatomy = warped(anatomy, _warp(spec))._replace(name=f"{spec.kind} warped {spec.warp}")
-    scalp = models.scalp_of(anatomy)
-    inner_skull = surface_of(anatomy.inner_skull, anatomy.inner_skull.mean(axis=0))
+        anatomy = warp(anatomy, _warp(spec))._replace(name=f"{spec.kind} warped {spec.warp}")
+    scalp = models.make_scalp(anatomy)
+    inner_skull = make_surface(anatomy.inner_skull, anatomy.inner_skull.mean(axis=0))
     with threadpool_limits(1):
         electrodes = models.place_electrodes(spec.n_chans, scalp)
         sources = models.place_sources(anatomy, inner_skull, spec.n_sources)
@@ -190,9 +190,9 @@ def _make(spec: HeadSpec, anatomy: Anatomy) -> Head:
             rng = np.random.default_rng([spec.seed, 2])
             real_m = models.misplace(real_m, scalp, spec.coregistration_mm, spec.coregistration_deg, rng)
         if spec.kind == "sphere":
-            conductor = models.sphere_conductor(scalp, spec.skull_conductivity)
+            conductor = models.make_sphere_conductor(scalp, spec.skull_conductivity)
         else:
-            conductor = models.boundary_element_conductor(anatomy, spec.skull_conductivity)
+            conductor = models.make_boundary_element_conductor(anatomy, spec.skull_conductivity)
         return Head(
             anatomy.name,
             electrodes.ch_names,
@@ -201,7 +201,7 @@ def _make(spec: HeadSpec, anatomy: Anatomy) -> Head:
             np.stack([sources.normals, _across(sources.normals, spec.seed)], axis=1),
             sources.depth_m,
             KMeans(N_ZONES, n_init=1, random_state=spec.seed).fit_predict(sources.positions_m).astype(np.int64),
-            models.lead_field(conductor, scalp, electrodes.ch_names, real_m, sources.positions_m),
+            models.compute_lead_field(conductor, scalp, electrodes.ch_names, real_m, sources.positions_m),
             anatomy.scalp,
             anatomy.inner_skull,
             electrodes.fit_mm,

@@ -58,7 +58,7 @@ def draw_sleeper(rng: np.random.Generator) -> Sleeper:
     )
 
 
-def sleep_eeg(rng: np.random.Generator, sleeper: Sleeper, stages: np.ndarray) -> np.ndarray:
+def draw_eeg(rng: np.random.Generator, sleeper: Sleeper, stages: np.ndarray) -> np.ndarray:
     """Make the EEG of a night.
 
     Args:

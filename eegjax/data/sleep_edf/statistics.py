@@ -63,7 +63,7 @@ CONFUSED_EPOCHS = 3
 UNSCORED_SHARE = 0.0015
 
 
-def stage_sequence(rng: np.random.Generator, n_epochs: int) -> np.ndarray:
+def draw_stages(rng: np.random.Generator, n_epochs: int) -> np.ndarray:
     """Draw the true stages of a night that begins and ends with up to half an hour of wake.
 
     A semi-Markov chain: the next stage from `TRANSITIONS`, its length from `DWELLS`, both tilted by the place in the

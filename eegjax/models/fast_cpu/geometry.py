@@ -118,7 +118,7 @@ def _interleaved(phases: jax.Array, strides: Sizes) -> jax.Array:
     return split.transpose(0, *order, 2 * n + 1).reshape(batch, *joined, channels)
 
 
-def fenced(function: Callable[..., jax.Array], *operands: jax.Array) -> jax.Array:
+def fence(function: Callable[..., jax.Array], *operands: jax.Array) -> jax.Array:
     """A function that XLA compiles by itself, because it stands in a branch that is always taken.
 
     XLA would otherwise fuse what comes before (a padding, a normalisation) into every tap and compute it as often; an

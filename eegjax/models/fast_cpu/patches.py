@@ -30,7 +30,7 @@ def convolution(x: jax.Array, kernel: jax.Array) -> jax.Array:
     return matmul(to_channels(x, kernel.shape[:-2]), kernel.reshape(-1, kernel.shape[-1]))
 
 
-def transposed(x: jax.Array, kernel: jax.Array) -> jax.Array:
+def transposed_convolution(x: jax.Array, kernel: jax.Array) -> jax.Array:
     """Stride = kernel, every input its own block: [*kernel, channels, features], the taps as they lie in space."""
     weights = jnp.moveaxis(kernel, -2, 0).reshape(kernel.shape[-2], -1)
     return to_space(matmul(x, weights), kernel.shape[:-2])

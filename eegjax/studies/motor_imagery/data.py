@@ -15,7 +15,7 @@ from eegjax.data import bci_iv_2a, eegmmidb
 from eegjax.data import dataset as datasets
 from eegjax.data.bci_iv_2a import simulator
 from eegjax.data.dataset import Dataset, Part
-from eegjax.data.feed import Source, window
+from eegjax.data.feed import Source, cut_window
 from eegjax.data.trials import REST, Trials
 from eegjax.errors import UserError, did_you_mean, note
 from eegjax.files import hash_file, hash_of, locked
@@ -280,7 +280,7 @@ def n_control(config: ConfigDict) -> int:
 
 def source(config: ConfigDict, dataset: Dataset) -> Source:
     """Each trial's window, its label, and the number of its subject."""
-    columns, _ = window(dataset, "eeg", dataset.index["start"].to_numpy(float), n_times(config))
+    columns, _ = cut_window(dataset, "eeg", dataset.index["start"].to_numpy(float), n_times(config))
     subjects = sorted(dataset.index["subject"].unique())
     number = dataset.index["subject"].map({name: k for k, name in enumerate(subjects)}).to_numpy(np.int32)
     table = {**columns, "label": labels(config, dataset.index), "subject": number}

@@ -141,7 +141,7 @@ def test_a_head_left_out_is_tested_only_and_is_not_what_it_is_taken_for(configur
     config = configure("standard,size=tiny")
     dataset = inverse_data.prepare(config)
     (fold,) = folds_of(config, dataset)
-    splits.check([fold])
+    splits.check_folds([fold])
     heads = dataset.index["subject"].to_numpy()
     assert fold.name == "sphere left out"
     assert set(heads[fold.test]) == {"sphere"}
