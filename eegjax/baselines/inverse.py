@@ -69,7 +69,7 @@ class Localised(NamedTuple):
     Attributes:
         points_mm: [m, 3] float64, mm, the peaks in the order of the head's sources; m may be 0.
         values: [m] float32, the amplitudes there.
-        amplitudes: [n_sources] float32, those of all sources, in the unit of `estimate`.
+        amplitudes: [n_sources] float32, those of all sources, in the unit of `estimate_sources`.
     """
 
     points_mm: np.ndarray
@@ -77,7 +77,7 @@ class Localised(NamedTuple):
     amplitudes: np.ndarray
 
 
-def estimate(lead_field: np.ndarray, method: str, lambda2: float, voltages: np.ndarray) -> np.ndarray:
+def estimate_sources(lead_field: np.ndarray, method: str, lambda2: float, voltages: np.ndarray) -> np.ndarray:
     """Estimate the amplitudes of all sources in all samples of a head.
 
     At an instant that is the length of a source's vector, all samples in one product. Of a series it is the vector's
@@ -108,7 +108,7 @@ def estimate(lead_field: np.ndarray, method: str, lambda2: float, voltages: np.n
     operator = minimum_norm.make_operator(lead_field, method, lambda2=lambda2)
     if voltages.ndim == 3:
         return _deviations(operator.kernel, voltages)
-    return np.abs(np.asarray(minimum_norm.apply(operator, voltages)))
+    return np.abs(np.asarray(minimum_norm.apply_operator(operator, voltages)))
 
 
 def _check(method: str, voltages: np.ndarray, n_chans: int) -> None:
@@ -219,7 +219,7 @@ def tune(
         method: one of `METHODS`.
         heads: the heads, all of the same channels.
         head_of: [n] int, the number of each sample's head.
-        voltages: [n, n_chans] or [n, n_times, n_chans] float, V, as in `estimate`.
+        voltages: [n, n_chans] or [n, n_times, n_chans] float, V, as in `estimate_sources`.
         true_mm: [k, 3] float, mm, of each sample; samples without true points are left out.
         radii_mm: [n_radii] float, mm, ascending, two or more.
         candidates: None for `Candidates()`, of LCMV with `LCMV_LAMBDA2`.
@@ -231,7 +231,7 @@ def tune(
 
     Raises:
         UserError: no sample has a true point, no candidates, arrays of different lengths, a head that isn't there,
-            and what `estimate`, `find_neighbours` and `find_peaks` raise.
+            and what `estimate_sources`, `find_neighbours` and `find_peaks` raise.
     """
     if candidates is None:
         candidates = Candidates(lambda2=LCMV_LAMBDA2) if method == "LCMV" else Candidates()
@@ -282,7 +282,7 @@ def _all_peaks(
     """Each candidate and its [n, n_sources] bool peaks; what candidates share is computed once."""
     near = {distance: find_neighbours(head.sources_mm, distance) for distance in candidates.distance_mm}
     for lambda2 in candidates.lambda2:
-        values = estimate(head.lead_field, method, lambda2, voltages)
+        values = estimate_sources(head.lead_field, method, lambda2, voltages)
         largest = {distance: _are_largest(values, neighbours) for distance, neighbours in near.items()}
         for threshold in candidates.threshold:
             loud = _are_loud(values, threshold)
@@ -310,19 +310,19 @@ def localise(
         setting: of `tune`.
         heads: the heads, all of the same channels.
         head_of: [n] int, the number of each sample's head.
-        voltages: [n, n_chans] or [n, n_times, n_chans] float, V, as in `estimate`.
+        voltages: [n, n_chans] or [n, n_times, n_chans] float, V, as in `estimate_sources`.
 
     Returns:
         [n], one per sample, in their order.
 
     Raises:
-        UserError: arrays of different lengths, a head that isn't there, and what `estimate`, `find_neighbours` and
-            `find_peaks` raise.
+        UserError: arrays of different lengths, a head that isn't there, and what `estimate_sources`,
+            `find_neighbours` and `find_peaks` raise.
     """
     voltages = np.asarray(voltages)
     answers: dict[int, Localised] = {}
     for head, samples in _by_head(heads, head_of, len(voltages)):
-        values = estimate(head.lead_field, method, setting.lambda2, voltages[samples])
+        values = estimate_sources(head.lead_field, method, setting.lambda2, voltages[samples])
         found = find_peaks(values, find_neighbours(head.sources_mm, setting.distance_mm), setting.threshold)
         for sample, mask, amplitudes in zip(samples.tolist(), found, values, strict=True):
             answers[sample] = Localised(np.asarray(head.sources_mm, float)[mask], amplitudes[mask], amplitudes)

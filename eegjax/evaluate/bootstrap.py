@@ -89,7 +89,7 @@ def draw_subjects(subject: np.ndarray, n_draws: int = 1000, seed: int = 0) -> It
         yield np.concatenate([rows[chosen] for chosen in rng.integers(len(rows), size=len(rows))])
 
 
-def interval(values: np.ndarray, level: float = 0.95) -> tuple[float, float]:
+def percentile_interval(values: np.ndarray, level: float = 0.95) -> tuple[float, float]:
     """Percentile interval of a statistic.
 
     Args:

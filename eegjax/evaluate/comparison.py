@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from eegjax.evaluate.bootstrap import draw_blocks, draw_subjects, interval
+from eegjax.evaluate.bootstrap import draw_blocks, draw_subjects, percentile_interval
 from eegjax.evaluate.classification import confusion_matrix, summarise
 
 ENOUGH_SUBJECTS = 8  # below that, drawing subjects says nothing: blocks of epochs are drawn instead
@@ -128,5 +128,5 @@ def sign_flip(differences: np.ndarray, seed: int = 0) -> float:
 
 def _with_interval(name: str, values: np.ndarray) -> dict[str, float]:
     """The first value is that of all examples, the others those of the draws."""
-    low, high = interval(values[1:])
+    low, high = percentile_interval(values[1:])
     return {name: float(values[0]), f"{name}_low": low, f"{name}_high": high}

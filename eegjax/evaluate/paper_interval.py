@@ -11,7 +11,7 @@ from scipy.special import factorial
 LEVEL = 0.95  # the share of bootstrap means that the paper's code keeps
 
 
-def paper_interval(values: np.ndarray) -> tuple[float, float, float]:
+def compute_paper_interval(values: np.ndarray) -> tuple[float, float, float]:
     """Mean over classes with the sleep paper's "bootstrap" interval.
 
     With m the mean of n values drawn with replacement from the n class values,

@@ -15,7 +15,7 @@ from scipy.sparse.csgraph import maximum_bipartite_matching
 from scipy.spatial import KDTree
 from scipy.spatial.distance import cdist
 
-from eegjax.evaluate.bootstrap import draw_subjects, interval
+from eegjax.evaluate.bootstrap import draw_subjects, percentile_interval
 
 MATCHINGS = ("hungarian", "greedy", "greedy_distinct")
 MAX_DENSE = 10_000  # pairs
@@ -283,7 +283,7 @@ def paired_interval(
         return float("nan"), float("nan"), float("nan")
     difference = difference[kept]
     draws = draw_subjects(np.asarray(group)[kept], n_draws, seed)
-    return float(difference.mean()), *interval(np.array([difference[draw].mean() for draw in draws]))
+    return float(difference.mean()), *percentile_interval(np.array([difference[draw].mean() for draw in draws]))
 
 
 def _as_points(points: np.ndarray) -> np.ndarray:

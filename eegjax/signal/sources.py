@@ -13,7 +13,7 @@ import numpy as np
 from jax import lax
 
 from eegjax.errors import UserError
-from eegjax.signal.reference import common_average
+from eegjax.signal.reference import reference_to_average
 
 FWHM = 2 * np.sqrt(2 * np.log(2))  # full width at half maximum of a Gaussian, in standard deviations
 EDGE = 3.0  # standard deviations from a patch's centre beyond which its sources are silent
@@ -124,7 +124,7 @@ def make_source_space(
     )
 
 
-def simulate(
+def simulate_sources(
     key: jax.Array, head: SourceSpace, settings: Patches | Zones, noise_factor: jax.Array | None = None
 ) -> Sample:
     """Draw a brain state and the voltages that it causes.
@@ -292,7 +292,7 @@ def _project(head: SourceSpace, state: _State) -> jax.Array:
 
 
 def _referenced(voltages: jax.Array) -> jax.Array:
-    return jnp.asarray(common_average(voltages))
+    return jnp.asarray(reference_to_average(voltages))
 
 
 def _noise(key: jax.Array, clean: jax.Array, snr_db: jax.Array, factor: jax.Array | None) -> jax.Array:

@@ -130,7 +130,7 @@ def describe_coarseness(grid: Grid, sources_mm: np.ndarray) -> str | None:
 
 
 @partial(jax.jit, static_argnames=("n", "collisions", "side"))
-def scatter(
+def scatter_to_voxels(
     values: jax.Array, voxels: jax.Array | np.ndarray, n: int, collisions: str = "last", side: int = 1
 ) -> jax.Array:
     """Put values at their voxels, as cubes if wanted.

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.signal import lfilter
 
-from eegjax.evaluate.bootstrap import draw_blocks, draw_subjects, interval
+from eegjax.evaluate.bootstrap import draw_blocks, draw_subjects, percentile_interval
 
 
 def night(n_epochs: int) -> tuple[np.ndarray, np.ndarray]:
@@ -78,7 +78,7 @@ def test_subject_draws_take_whole_subjects():
 
 def test_independent_mean_has_the_normal_interval():
     values = np.random.default_rng(0).normal(size=400)
-    low, high = interval(means(values, draw_blocks(*night(400), 1)))
+    low, high = percentile_interval(means(values, draw_blocks(*night(400), 1)))
     theory = 1.96 * values.std() / np.sqrt(400)
     assert [values.mean() - low, high - values.mean()] == pytest.approx([theory, theory], rel=0.15)
 
@@ -86,7 +86,7 @@ def test_independent_mean_has_the_normal_interval():
 def test_subject_interval_is_that_of_the_subject_means():
     rng = np.random.default_rng(0)
     values = rng.normal(size=(100, 1)) + 0.1 * rng.normal(size=(100, 20))
-    low, high = interval(means(values.ravel(), draw_subjects(np.repeat(np.arange(100), 20))))
+    low, high = percentile_interval(means(values.ravel(), draw_subjects(np.repeat(np.arange(100), 20))))
     assert high - low == pytest.approx(2 * 1.96 * values.mean(1).std() / 10, rel=0.15)
 
 
@@ -99,7 +99,7 @@ def test_blocks_cover_the_truth_where_single_epochs_do_not():
     ends = {}
     for block in (1, 60):
         draws = list(draw_blocks(*night(1600), block, n_draws=150))
-        ends[block] = np.array([interval(means(correct, draws)) for correct in nights])
+        ends[block] = np.array([percentile_interval(means(correct, draws)) for correct in nights])
     width = {block: np.mean(low_high[:, 1] - low_high[:, 0]) for block, low_high in ends.items()}
     covered = {block: np.mean((low_high[:, 0] <= 0.5) & (low_high[:, 1] >= 0.5)) for block, low_high in ends.items()}
     assert 0.8 < width[60] / theory < 1.1  # blocks fall a little short, as theory has it
@@ -109,8 +109,8 @@ def test_blocks_cover_the_truth_where_single_epochs_do_not():
 
 
 def test_undefined_draws_are_left_out():
-    assert interval(np.array([1.0, np.nan, 1.0])) == (1.0, 1.0)
-    assert np.isnan(interval(np.array([np.nan]))).all()
+    assert percentile_interval(np.array([1.0, np.nan, 1.0])) == (1.0, 1.0)
+    assert np.isnan(percentile_interval(np.array([np.nan]))).all()
 
 
 @pytest.mark.parametrize(("position", "block", "message"), [([0, 1], 0, "at least 1"), ([1, 1], 2, "epoch twice")])

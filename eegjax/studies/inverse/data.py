@@ -46,7 +46,7 @@ def prepare(config: ConfigDict) -> Dataset:
     with locked(root / ".lock"):  # a second run waits instead of preparing the same again
         keys = [_key(config, one, place) for place, one in enumerate(recordings)]
         make = partial(_part, config, max(one.real.n_sources for one in recordings))
-        dataset = datasets.prepare(
+        dataset = datasets.prepare_dataset(
             root,
             "inverse",
             list(enumerate(recordings)),

@@ -21,8 +21,8 @@ from eegjax.errors import UserError, did_you_mean, note
 from eegjax.files import hash_file, hash_of, locked
 from eegjax.run import roots
 from eegjax.signal.filters import band_pass, notch
-from eegjax.signal.reference import common_average, to_channel
-from eegjax.signal.resample import resample
+from eegjax.signal.reference import reference_to_average, reference_to_channel
+from eegjax.signal.resampling import resample
 from eegjax.signal.standardise import exponential_moving_standardise
 
 READERS: dict[str, ModuleType] = {"bci_iv_2a": bci_iv_2a, "eegmmidb": eegmmidb}
@@ -49,7 +49,7 @@ def prepare(config: ConfigDict) -> Dataset:
         # the name counts too: that of an EEGMMIDB run tells the classes
         keys = [[file.subject, file.session, [[path.name, hashes[path]] for path in _paths(file)]] for file in files]
         name = f"motor-imagery-{config.data.dataset}"
-        dataset = datasets.prepare(
+        dataset = datasets.prepare_dataset(
             root, name, files, keys, lambda file: _part(config, file), _card(config), config.run.workers
         )
     return _usable(dataset)
@@ -221,9 +221,9 @@ def _filtered(config: ConfigDict, trials: Trials) -> np.ndarray:
     if data.l_freq_hz or data.h_freq_hz:
         eeg = band_pass(eeg, trials.sfreq, data.l_freq_hz or None, data.h_freq_hz or None, causal=data.causal)
     if data.reference == "average":
-        eeg = np.asarray(common_average(eeg))
+        eeg = np.asarray(reference_to_average(eeg))
     elif data.reference:
-        eeg = np.asarray(to_channel(eeg, trials.ch_names, data.reference))
+        eeg = np.asarray(reference_to_channel(eeg, trials.ch_names, data.reference))
     if data.sfreq != trials.sfreq:
         if np.isnan(eeg).any():
             raise UserError(

@@ -49,7 +49,9 @@ def prepare(config: ConfigDict) -> Dataset:
         pairs = sleep_edf.find_pairs(folder)
         keys = [[pair.recording, hash_file(pair.psg), hash_file(pair.hypnogram)] for pair in pairs]
         card = _card(config)
-        return datasets.prepare(root, "sleep", pairs, keys, lambda p: _part(config, p), card, config.run.workers)
+        return datasets.prepare_dataset(
+            root, "sleep", pairs, keys, lambda p: _part(config, p), card, config.run.workers
+        )
 
 
 def _simulated(config: ConfigDict, root: Path) -> Path:

@@ -216,7 +216,7 @@ def inputs(config: ConfigDict) -> Callable[[Any, Batch, jax.Array | None, bool],
 def images_of(config: ConfigDict, batch: Batch) -> jax.Array:
     """Cut at the epoch, coloured, resized, scaled."""
     size, standard = config.inputs.size, config.inputs.scale == "standard"
-    picture = images.to_image(images.crop(batch["image"], batch["fraction"], n_frames(config)))
+    picture = images.to_image(images.crop_frames(batch["image"], batch["fraction"], n_frames(config)))
     if config.inputs.colour == "jet":
         picture = 255 * images.colour(jnp.round(picture[..., 0]), images.jet(255))
         picture = images.resize(picture, size, size)

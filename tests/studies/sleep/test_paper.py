@@ -7,7 +7,7 @@ import pytest
 
 from eegjax.data.sleep_edf.reader import STAGES
 from eegjax.evaluate.classification import balanced_one_vs_all, mean_of_defined, per_class, summarise
-from eegjax.evaluate.paper_interval import paper_interval
+from eegjax.evaluate.paper_interval import compute_paper_interval
 from eegjax.report.tables import write_table
 from eegjax.studies.sleep.paper import (
     CONFUSIONS,
@@ -77,9 +77,11 @@ def test_table_4_follows_from_table_3():
         classes = per_class(confusion)
         for metric, printed in zip(METRICS, TABLE_4[model], strict=True):
             published = np.array(printed.split("-"), float)
-            assert 100 * np.array(paper_interval(classes[metric].to_numpy())) == pytest.approx(published, abs=0.06)
+            assert 100 * np.array(compute_paper_interval(classes[metric].to_numpy())) == pytest.approx(
+                published, abs=0.06
+            )
             differences += (
-                np.round(100 * np.array(paper_interval(classes[metric].to_numpy())), 1) - published
+                np.round(100 * np.array(compute_paper_interval(classes[metric].to_numpy())), 1) - published
             ).tolist()
     assert sum(abs(difference) > 0.01 for difference in differences) == 1
 
