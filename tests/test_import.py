@@ -20,9 +20,10 @@ CONFIGS = sorted((ROOT / "configs").glob("*.py"))
 SOURCES = sorted((ROOT / "eegjax").rglob("*.py"))
 
 # What each package (or module, where it is one of the top) may import of the others.
-FOUNDATION = {"errors"}
+FOUNDATION = {"errors", "lazy"}
 MAY_IMPORT = {
     "errors": set(),
+    "lazy": set(),
     "files": FOUNDATION,
     "protocols": FOUNDATION,
     "signal": FOUNDATION,

@@ -17,7 +17,7 @@ from jax import lax
 from scipy.spatial import KDTree
 
 from eegjax.errors import UserError, did_you_mean
-from eegjax.evaluate.points import area, f1_curve
+from eegjax.evaluate.points import area_under_curve, f1_curve
 from eegjax.signal import minimum_norm
 
 METHODS = (*minimum_norm.METHODS, "LCMV")
@@ -69,7 +69,7 @@ class Localised(NamedTuple):
     Attributes:
         points_mm: [m, 3] float64, mm, the peaks in the order of the head's sources; m may be 0.
         values: [m] float32, the amplitudes there.
-        amplitudes: [n_sources] float32, those of all sources, in the unit of `estimate`.
+        amplitudes: [n_sources] float32, those of all sources, in the unit of `estimate_sources`.
     """
 
     points_mm: np.ndarray
@@ -77,7 +77,7 @@ class Localised(NamedTuple):
     amplitudes: np.ndarray
 
 
-def estimate(lead_field: np.ndarray, method: str, lambda2: float, voltages: np.ndarray) -> np.ndarray:
+def estimate_sources(lead_field: np.ndarray, method: str, lambda2: float, voltages: np.ndarray) -> np.ndarray:
     """Estimate the amplitudes of all sources in all samples of a head.
 
     At an instant that is the length of a source's vector, all samples in one product. Of a series it is the vector's
@@ -108,7 +108,7 @@ def estimate(lead_field: np.ndarray, method: str, lambda2: float, voltages: np.n
     operator = minimum_norm.make_operator(lead_field, method, lambda2=lambda2)
     if voltages.ndim == 3:
         return _deviations(operator.kernel, voltages)
-    return np.abs(np.asarray(minimum_norm.apply(operator, voltages)))
+    return np.abs(np.asarray(minimum_norm.apply_operator(operator, voltages)))
 
 
 def _check(method: str, voltages: np.ndarray, n_chans: int) -> None:
@@ -148,7 +148,7 @@ def _spread(kernel: jax.Array, series: jax.Array) -> jax.Array:
     return lax.map(of_one, series)  # one after another: estimates at all times of all samples would fill the memory
 
 
-def neighbours_within(sources_mm: np.ndarray, distance_mm: float) -> np.ndarray:
+def find_neighbours(sources_mm: np.ndarray, distance_mm: float) -> np.ndarray:
     """List each source's neighbours, itself among them.
 
     Args:
@@ -170,12 +170,12 @@ def neighbours_within(sources_mm: np.ndarray, distance_mm: float) -> np.ndarray:
     return table
 
 
-def peaks(values: np.ndarray, neighbours: np.ndarray, threshold: float) -> np.ndarray:
+def find_peaks(values: np.ndarray, neighbours: np.ndarray, threshold: float) -> np.ndarray:
     """Find the sources that no neighbour exceeds and that reach a share of their sample's greatest amplitude.
 
     Args:
         values: [n, n_sources] float, amplitudes, 0 or more.
-        neighbours: of `neighbours_within`.
+        neighbours: of `find_neighbours`.
         threshold: 0 to 1, the share.
 
     Returns:
@@ -219,7 +219,7 @@ def tune(
         method: one of `METHODS`.
         heads: the heads, all of the same channels.
         head_of: [n] int, the number of each sample's head.
-        voltages: [n, n_chans] or [n, n_times, n_chans] float, V, as in `estimate`.
+        voltages: [n, n_chans] or [n, n_times, n_chans] float, V, as in `estimate_sources`.
         true_mm: [k, 3] float, mm, of each sample; samples without true points are left out.
         radii_mm: [n_radii] float, mm, ascending, two or more.
         candidates: None for `Candidates()`, of LCMV with `LCMV_LAMBDA2`.
@@ -231,7 +231,7 @@ def tune(
 
     Raises:
         UserError: no sample has a true point, no candidates, arrays of different lengths, a head that isn't there,
-            and what `estimate`, `neighbours_within` and `peaks` raise.
+            and what `estimate_sources`, `find_neighbours` and `find_peaks` raise.
     """
     if candidates is None:
         candidates = Candidates(lambda2=LCMV_LAMBDA2) if method == "LCMV" else Candidates()
@@ -249,7 +249,7 @@ def tune(
         key = int(sample), points_mm.tobytes()
         if key not in known:
             curve = f1_curve(true_mm[sample], points_mm, radii_mm, **options)  # type: ignore[arg-type]
-            known[key] = float(area(radii_mm, curve))
+            known[key] = float(area_under_curve(radii_mm, curve))
         return known[key]
 
     for head, all_samples in _by_head(heads, head_of, len(voltages)):
@@ -280,9 +280,9 @@ def _all_peaks(
     method: str, head: ForwardModel, voltages: np.ndarray, candidates: Candidates
 ) -> Iterator[tuple[Setting, np.ndarray]]:
     """Each candidate and its [n, n_sources] bool peaks; what candidates share is computed once."""
-    near = {distance: neighbours_within(head.sources_mm, distance) for distance in candidates.distance_mm}
+    near = {distance: find_neighbours(head.sources_mm, distance) for distance in candidates.distance_mm}
     for lambda2 in candidates.lambda2:
-        values = estimate(head.lead_field, method, lambda2, voltages)
+        values = estimate_sources(head.lead_field, method, lambda2, voltages)
         largest = {distance: _are_largest(values, neighbours) for distance, neighbours in near.items()}
         for threshold in candidates.threshold:
             loud = _are_loud(values, threshold)
@@ -310,20 +310,20 @@ def localise(
         setting: of `tune`.
         heads: the heads, all of the same channels.
         head_of: [n] int, the number of each sample's head.
-        voltages: [n, n_chans] or [n, n_times, n_chans] float, V, as in `estimate`.
+        voltages: [n, n_chans] or [n, n_times, n_chans] float, V, as in `estimate_sources`.
 
     Returns:
         [n], one per sample, in their order.
 
     Raises:
-        UserError: arrays of different lengths, a head that isn't there, and what `estimate`, `neighbours_within` and
-            `peaks` raise.
+        UserError: arrays of different lengths, a head that isn't there, and what `estimate_sources`,
+            `find_neighbours` and `find_peaks` raise.
     """
     voltages = np.asarray(voltages)
     answers: dict[int, Localised] = {}
     for head, samples in _by_head(heads, head_of, len(voltages)):
-        values = estimate(head.lead_field, method, setting.lambda2, voltages[samples])
-        found = peaks(values, neighbours_within(head.sources_mm, setting.distance_mm), setting.threshold)
+        values = estimate_sources(head.lead_field, method, setting.lambda2, voltages[samples])
+        found = find_peaks(values, find_neighbours(head.sources_mm, setting.distance_mm), setting.threshold)
         for sample, mask, amplitudes in zip(samples.tolist(), found, values, strict=True):
             answers[sample] = Localised(np.asarray(head.sources_mm, float)[mask], amplitudes[mask], amplitudes)
     return [answers[sample] for sample in range(len(voltages))]

@@ -29,5 +29,5 @@ def launch(operations: bool, study: str | None, against: str | None, only: str |
     from eegjax.benchmarks import operations as forms
 
     print(forms.HEAD)
-    for row in forms.rows(only or "", torch=against == "torch"):
-        print(forms.line(row), flush=True)
+    for row in forms.measure(only or "", torch=against == "torch"):
+        print(forms.format_row(row), flush=True)

@@ -5,10 +5,10 @@ import importlib.util
 import numpy as np
 
 from eegjax.benchmarks import vgg16, vnet
-from eegjax.benchmarks.rivals import PINNED, Rival, interleaved
+from eegjax.benchmarks.rivals import PINNED, Rival, measure_interleaved
 from eegjax.errors import UserError, did_you_mean
 
-NETWORKS = {"sleep": vgg16.network(), "inverse": vnet.network()}  # study -> its network
+NETWORKS = {"sleep": vgg16.make_network(), "inverse": vnet.make_network()}  # study -> its network
 CLOSE = 1e-3  # of the largest output: float32 sums in another order
 
 
@@ -48,7 +48,7 @@ def compare(study: str, batch: int | None, tuned: bool, rounds: int = 5) -> str:
             "|---|---|---|---|",
         ]
         for what in ("inference", "training"):
-            mine, other = interleaved((ours, theirs), what, rounds)
+            mine, other = measure_interleaved((ours, theirs), what, rounds)
             lines.append(f"| {what}, ms | {1e3 * mine:.0f} | {1e3 * other:.0f} | {mine / other:.2f} |")
         mine, other = (rival.ask("peak_bytes") / 2**30 for rival in (ours, theirs))
         lines.append(f"| peak memory, GiB | {mine:.2f} | {other:.2f} | {mine / other:.2f} |")

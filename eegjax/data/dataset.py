@@ -46,7 +46,7 @@ class Part(NamedTuple):
     card: dict[str, Any]  # recording, subject, session, and what the source said
 
 
-def prepare(
+def prepare_dataset(
     root: Path,
     name: str,
     items: Sequence[Any],

@@ -1,6 +1,6 @@
 """Batches: which examples a step sees, and how they get to the devices.
 
-`batch_indices` is the one decision: a pure function of seed, epoch and step, global, and blind to the number of
+`draw_batch` is the one decision: a pure function of seed, epoch and step, global, and blind to the number of
 devices and processes. `gather` is the one way from rows to windows: with NumPy on the host when the data streams from
 its memory map, with jax.numpy inside the compiled step when it is resident on the devices. Both give equal batches.
 """
@@ -41,7 +41,9 @@ class Source(NamedTuple):
         return sum(array.nbytes for array in self.arrays.values())
 
 
-def window(dataset: Dataset, array: str, start: np.ndarray, length: int) -> tuple[dict[str, np.ndarray], np.ndarray]:
+def cut_window(
+    dataset: Dataset, array: str, start: np.ndarray, length: int
+) -> tuple[dict[str, np.ndarray], np.ndarray]:
     """The table columns of one array's windows.
 
     Args:
@@ -87,7 +89,7 @@ class Sampler(NamedTuple):
         return -(-self.n_drawn // self.batch_size)
 
 
-def batch_indices(sampler: Sampler, seed: int, epoch: int, step: int) -> tuple[np.ndarray, np.ndarray]:
+def draw_batch(sampler: Sampler, seed: int, epoch: int, step: int) -> tuple[np.ndarray, np.ndarray]:
     """The rows of one training step.
 
     Args:
@@ -123,7 +125,7 @@ def _epoch_order(labels: bytes, n_units: int, dtype: str, balance: str, seed: in
     return rng.permutation(np.concatenate(drawn))
 
 
-def in_order(units: np.ndarray, batch_size: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+def iterate_in_order(units: np.ndarray, batch_size: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """All units once, in order, the last batch padded: for predictions."""
     for begin in range(0, len(units), batch_size):
         rows = np.full((batch_size, *units.shape[1:]), -1, np.int64)

@@ -27,7 +27,7 @@ class Fold(NamedTuple):
     leak: str = ""
 
 
-def check(folds: Sequence[Fold]) -> None:
+def check_folds(folds: Sequence[Fold]) -> None:
     """Assert that every fold is closed: no example and, unless `leak` says so, no group on two sides.
 
     Raises:
@@ -52,7 +52,7 @@ def check(folds: Sequence[Fold]) -> None:
                 )
 
 
-def by_group(index: pd.DataFrame, group: str, n_folds: int, n_validation: int = 0) -> list[Fold]:
+def split_by_group(index: pd.DataFrame, group: str, n_folds: int, n_validation: int = 0) -> list[Fold]:
     """Every group tested once: leave-one-group-out, or `n_folds` sets of groups of about equal size.
 
     Args:
@@ -75,11 +75,13 @@ def by_group(index: pd.DataFrame, group: str, n_folds: int, n_validation: int = 
         before = [names[names.index(tested[0]) - k] for k in range(1, len(names))]
         validation = [name for name in before if name not in tested][:n_validation]
         name = f"{group}-{tested[0]}" if len(tested) == 1 else f"{group}s-{number}"
-        folds.append(by_names(index, group, name, tested, validation))
+        folds.append(split_by_names(index, group, name, tested, validation))
     return sorted(folds, key=lambda fold: fold.name)
 
 
-def by_names(index: pd.DataFrame, group: str, name: str, tested: Sequence[str], validation: Sequence[str] = ()) -> Fold:
+def split_by_names(
+    index: pd.DataFrame, group: str, name: str, tested: Sequence[str], validation: Sequence[str] = ()
+) -> Fold:
     """One fold whose tested and validation groups are given by name; the others train."""
     missing = set(tested) | set(validation)
     missing -= set(index[group])
@@ -92,7 +94,7 @@ def by_names(index: pd.DataFrame, group: str, name: str, tested: Sequence[str], 
     )
 
 
-def by_block(index: pd.DataFrame, n_blocks: int, guard_s: float) -> list[Fold]:
+def split_by_block(index: pd.DataFrame, n_blocks: int, guard_s: float) -> list[Fold]:
     """Every contiguous stretch of a recording tested once, a guard around it left out of training.
 
     For recordings of one person. Neighbouring epochs resemble each other, so the guard only bounds the leak.
@@ -102,7 +104,8 @@ def by_block(index: pd.DataFrame, n_blocks: int, guard_s: float) -> list[Fold]:
         n_blocks: stretches per recording, of equal numbers of examples.
         guard_s: onsets of training and test examples of a recording lie further apart than this.
     """
-    onset, recording = index["onset_s"].to_numpy(), index["recording"].to_numpy()
+    onset = index["onset_s"].to_numpy()
+    recording = index["recording"].to_numpy()
     stretches: dict[str, np.ndarray] = {}
     for name in np.unique(recording):
         rows = np.flatnonzero(recording == name)
@@ -121,7 +124,7 @@ def by_block(index: pd.DataFrame, n_blocks: int, guard_s: float) -> list[Fold]:
     return folds
 
 
-def save(path: Path, folds: Sequence[Fold]) -> None:
+def save_folds(path: Path, folds: Sequence[Fold]) -> None:
     """Write the folds with the run: rows, groups and leak of each."""
     rows = []
     for fold in folds:
@@ -134,6 +137,6 @@ def save(path: Path, folds: Sequence[Fold]) -> None:
     write_json(path, rows)
 
 
-def evenly_spread(rows: np.ndarray, n: int) -> np.ndarray:
+def choose_evenly(rows: np.ndarray, n: int) -> np.ndarray:
     """At most n of some rows [m, ...], evenly spread over them, in their order; the ends are among them."""
     return rows[np.unique(np.linspace(0, len(rows) - 1, min(n, len(rows))).round().astype(int))]

@@ -52,13 +52,13 @@ def leave_out(files: list[Any], exclude: Collection[str], example: str) -> list[
     return left
 
 
-def trial_table(cue: np.ndarray, label: np.ndarray, run: str, artifact: np.ndarray | bool = False) -> pd.DataFrame:
+def make_trial_table(cue: np.ndarray, label: np.ndarray, run: str, artifact: np.ndarray | bool = False) -> pd.DataFrame:
     """The rows that `Trials` wants: one per trial, with the types that it says."""
     table = pd.DataFrame({"cue": cue, "label": label, "run": run, "artifact": artifact})
     return table.astype({"cue": np.int64, "label": np.int8, "run": object, "artifact": bool})
 
 
-def checked(trials: Trials, window_s: tuple[float, float], where: str) -> Trials:
+def check_trials(trials: Trials, window_s: tuple[float, float], where: str) -> Trials:
     """Check the signal, and leave out the trials that the recording cuts off.
 
     Args:

@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from eegjax.evaluate.bootstrap import block_draws, interval, subject_draws
-from eegjax.evaluate.classification import confusion_matrix, summary
+from eegjax.evaluate.bootstrap import draw_blocks, draw_subjects, percentile_interval
+from eegjax.evaluate.classification import confusion_matrix, summarise
 
 ENOUGH_SUBJECTS = 8  # below that, drawing subjects says nothing: blocks of epochs are drawn instead
 ENUMERATED = 16  # differences at most whose signs are flipped in every way; of more, flips are drawn
@@ -45,10 +45,11 @@ def drawing(frame: pd.DataFrame, epoch_s: float, block_epochs: int) -> tuple[Cal
     """
     if frame["subject"].nunique() >= ENOUGH_SUBJECTS:
         subject = frame["subject"].to_numpy()
-        return lambda: subject_draws(subject), "bootstrap over subjects (1000 draws)"
-    recording, position = frame["recording"].to_numpy(), np.round(frame["onset_s"].to_numpy() / epoch_s).astype(int)
+        return lambda: draw_subjects(subject), "bootstrap over subjects (1000 draws)"
+    recording = frame["recording"].to_numpy()
+    position = np.round(frame["onset_s"].to_numpy() / epoch_s).astype(int)
     return (
-        lambda: block_draws(recording, position, block_epochs),
+        lambda: draw_blocks(recording, position, block_epochs),
         f"moving-block bootstrap (1000 draws of blocks of {block_epochs} epochs within each recording)",
     )
 
@@ -81,7 +82,7 @@ def compare(
     for name, one in answers.items():
         # metrics of all examples, then of every draw; several runs (seeds) are averaged
         confusions = np.stack([one.confusion(), *(one.confusion(rows) for rows in draws())])
-        values = {metric: value.mean(-1) for metric, value in summary(confusions).items()}
+        values = {metric: value.mean(-1) for metric, value in summarise(confusions).items()}
         prefix = f"{name}_" if first else ""
         for metric, value in values.items():
             numbers |= _with_interval(prefix + metric, value)
@@ -127,5 +128,5 @@ def sign_flip(differences: np.ndarray, seed: int = 0) -> float:
 
 def _with_interval(name: str, values: np.ndarray) -> dict[str, float]:
     """The first value is that of all examples, the others those of the draws."""
-    low, high = interval(values[1:])
+    low, high = percentile_interval(values[1:])
     return {name: float(values[0]), f"{name}_low": low, f"{name}_high": high}

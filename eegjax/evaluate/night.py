@@ -61,7 +61,8 @@ def _sleep_period(
     if not asleep.size:
         undefined = ("sleep_onset_latency_min", *counted, "waso_min", "final_wake_min", "n_awakenings")
         return {"sleep_period_min": 0.0} | dict.fromkeys((*undefined, "n_stage_shifts"))
-    onset, end = int(asleep[0]), int(asleep[-1]) + 1
+    onset = int(asleep[0])
+    end = int(asleep[-1]) + 1
     wake = names.index("W")
     period = stages[onset:end]
     latencies: dict[str, float | int | None] = {}

@@ -20,7 +20,9 @@ def vgg16_layers(batch_norm: bool = False) -> tuple[str, ...]:
     return tuple(f"features/{kind}{stage}_{n_convs}" for stage, (n_convs, _) in enumerate(STAGES, 1))
 
 
-def activation_maps(model: nn.Module, variables: Any, images: jax.Array, layers: Sequence[str]) -> dict[str, jax.Array]:
+def compute_activation_maps(
+    model: nn.Module, variables: Any, images: jax.Array, layers: Sequence[str]
+) -> dict[str, jax.Array]:
     """The mean over the channels of what each layer hands on: its ReLU, or of a hidden state the absolute value.
 
     Args:

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 
 
-def gradients(
+def compute_gradients(
     loss: Callable[[jax.Array], jax.Array],
     images: jax.Array,
     features: Callable[[jax.Array], jax.Array] = lambda images: images,
@@ -49,7 +49,7 @@ def accumulate(
     Args:
         total: [n_classes, *image] float32, the sums so far.
         count: [n_classes] int32, the epochs in them.
-        gradients: [..., *image] float32, from `gradients`.
+        gradients: [..., *image] float32, from `compute_gradients`.
         labels: [...] int, the class of each epoch; one outside 0..n_classes - 1 belongs to none.
         mask: [...] bool, False for padding, which may hold anything, even what is not a number.
 

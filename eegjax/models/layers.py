@@ -1,4 +1,4 @@
-"""Every convolution, pool, upsampling and normalisation of the models.
+"""Every convolution, pool, upsampling and normalisation of the models, and what several architectures share.
 
 Channels come last. The defaults are the field's: He initialisation, float32 parameters, `dtype` for the arithmetic.
 """
@@ -12,10 +12,11 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import PartitionSpec
 
-from eegjax.errors import check_choice
+from eegjax.errors import UserError, check_choice
 from eegjax.models import operations
 
 DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}  # of the arithmetic, by name
+POOLINGS = ("flatten", "adaptive")  # how a network's time ends
 
 he_normal = nn.initializers.variance_scaling(2.0, "fan_in", "truncated_normal")
 lecun_normal = nn.initializers.lecun_normal()
@@ -155,6 +156,60 @@ def prelu(x: jax.Array, *, name: str) -> jax.Array:
     return nn.PReLU(negative_slope_init=0.25, name=name)(x)
 
 
+class FilterBank(nn.Module):
+    """Temporal filters, then spatial ones over all of them: [batch, n_times, n_chans] -> [batch, n_left, features].
+
+    Nothing stands between the two, so that both are one convolution, whose kernel is their product: it costs less than
+    the temporal filters of every channel alone. The weights start as those of the two convolutions.
+    """
+
+    features: int
+    kernel_size: int
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """[batch, n_times, n_chans] -> [batch, n_times - kernel_size + 1, features], in `dtype`."""
+        n_chans = x.shape[-1]
+        features = self.features
+        time = self.param("time_kernel", xavier_uniform, (self.kernel_size, 1, features))
+        bias = self.param("time_bias", nn.initializers.zeros_init(), (features,))
+        space = self.param("space_kernel", xavier_uniform, (n_chans, features, features))
+        kernel = jnp.einsum("kof,efg->keg", time, space).astype(self.dtype)
+        shift = jnp.einsum("f,efg->g", bias, space).astype(self.dtype)
+        return operations.convolution(x, kernel, (1,), "VALID") + shift
+
+
+def convolve_each_channel(conv: Callable[[jax.Array], jax.Array], x: jax.Array) -> jax.Array:
+    """The same temporal convolution of every channel: [batch, n_times, n_chans] -> [batch, n_left, n_chans, features].
+
+    The channels go to the batch: along one axis a convolution is several times faster than along one of two.
+    """
+    batch, n_times, n_chans = x.shape
+    x = conv(x.swapaxes(1, 2).reshape(batch * n_chans, n_times, 1))
+    return x.reshape(batch, n_chans, *x.shape[1:]).swapaxes(1, 2)
+
+
+def pool_time(x: jax.Array, pooling: str) -> jax.Array:
+    """[batch, n_times, features] -> [batch, n_times * features] by `flatten`, [batch, features] by `adaptive`: means.
+
+    After `adaptive` the number of parameters no longer depends on the window's length.
+
+    Raises:
+        UserError: `pooling` is none of `POOLINGS`.
+    """
+    check_choice("pooling", pooling, POOLINGS)
+    return x.reshape(len(x), -1) if pooling == "flatten" else x.mean(1)
+
+
+# ---- sizes and dtypes
+
+
+def scale_channels(channels: int, width: float) -> int:
+    """The number of channels at a `width` multiplier, at least one."""
+    return max(1, round(channels * width))
+
+
 def dtype_of(precision: str) -> Any:
     """The dtype of the arithmetic by its name, `float32` or `bfloat16`.
 
@@ -163,3 +218,45 @@ def dtype_of(precision: str) -> Any:
     """
     check_choice("precision", precision, DTYPES)
     return DTYPES[precision]
+
+
+def check_n_times(n_times: int, smallest: int, network: str, otherwise: str = "") -> None:
+    """Refuse windows of which nothing would be left for the last layer.
+
+    Args:
+        n_times: samples of a window.
+        smallest: the fewest that the network can do with.
+        network: its name.
+        otherwise: names a further way out, after a comma.
+
+    Raises:
+        UserError: `n_times` is below `smallest`.
+    """
+    if n_times < smallest:
+        ways = f"take longer windows{otherwise and ','} or resample them to a higher rate{otherwise}"
+        raise UserError(f"{network} needs windows of at least {smallest} samples, these have {n_times}: {ways}")
+
+
+def check_grid(sides: Sequence[int], depth: int, n_levels: int, smallest_bottom: int, network: str) -> None:
+    """Refuse grids that can't be halved from level to level.
+
+    Args:
+        sides: voxels along each axis.
+        depth: levels, one more than halvings.
+        n_levels: the most levels that the network has.
+        smallest_bottom: the fewest voxels a side of the last level.
+        network: its name.
+
+    Raises:
+        UserError: `depth` is below 2 or above `n_levels`; or a side isn't a multiple of 2 ** (depth - 1), or leaves
+            fewer than `smallest_bottom` voxels at the last level.
+    """
+    if not 2 <= depth <= n_levels:
+        raise UserError(f"depth is {depth}; {network} has 2 to {n_levels} levels")
+    multiple = 2 ** (depth - 1)
+    smallest = multiple * smallest_bottom
+    if any(side < smallest or side % multiple for side in sides):
+        raise UserError(
+            f"{network} with {depth} levels needs a grid of at least {smallest} voxels a side, in multiples of "
+            f"{multiple}; this one is {' x '.join(map(str, sides))}: choose another grid, or fewer levels"
+        )

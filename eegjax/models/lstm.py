@@ -10,7 +10,6 @@ import jax
 import jax.numpy as jnp
 
 from eegjax.models import layers
-from eegjax.models.vgg import scaled
 
 
 class RawLSTM(nn.Module):
@@ -47,7 +46,8 @@ class RawLSTM(nn.Module):
             raise ValueError(f"{eeg.shape[-2]} samples are fewer than one step of {self.samples_per_step}")
         leading = eeg.shape[:-2]
         x = eeg[..., : n_steps * self.samples_per_step, :].reshape(-1, n_steps, self.samples_per_step * eeg.shape[-1])
-        x, features = x.astype(self.dtype), scaled(512, self.width)
+        x = x.astype(self.dtype)
+        features = layers.scale_channels(512, self.width)
         for number in range(1, self.n_cells + 1):
             if number > 1:
                 x = nn.Dropout(self.dropout, deterministic=not train)(x)

@@ -15,11 +15,6 @@ from eegjax.models import layers
 STAGES = ((2, 64), (2, 128), (3, 256), (3, 512), (3, 512))  # (convolutions, channels), a max-pool after each
 
 
-def scaled(channels: int, width: float) -> int:
-    """The number of channels at a `width` multiplier, at least one."""
-    return max(1, round(channels * width))
-
-
 class VGG16Features(nn.Module):
     """The thirteen convolutions and five max-pools: [batch, height, width, channels] -> pool5.
 
@@ -38,7 +33,8 @@ class VGG16Features(nn.Module):
         for stage, (n_convs, channels) in enumerate(STAGES, 1):
             for index in range(1, n_convs + 1):
                 name = f"{stage}_{index}"
-                x = layers.conv(scaled(channels, self.width), (3, 3), dtype=self.dtype, name=f"conv{name}")(x)
+                features = layers.scale_channels(channels, self.width)
+                x = layers.conv(features, (3, 3), dtype=self.dtype, name=f"conv{name}")(x)
                 if self.batch_norm:
                     x = layers.batch_norm(x, train, mask, dtype=self.dtype, name=f"norm{name}")
                 x = nn.relu(x)
@@ -81,7 +77,7 @@ class VGG16(nn.Module):
         mask = None if mask is None else mask.reshape(-1)
         if not self.on_maps:
             x = VGG16Features(self.width, self.batch_norm, self.dtype, name="features")(x, train, mask)
-        hidden = scaled(4096, self.width)
+        hidden = layers.scale_channels(4096, self.width)
         for name, kernel_size in (("fc6", x.shape[1:3]), ("fc7", (1, 1))):
             x = layers.conv(hidden, kernel_size, padding="VALID", dtype=self.dtype, name=name)(x)
             x = nn.Dropout(self.dropout, deterministic=not train)(nn.relu(x))

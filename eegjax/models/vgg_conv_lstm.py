@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from eegjax.models import layers
-from eegjax.models.vgg import VGG16Features, scaled
+from eegjax.models.vgg import VGG16Features
 
 
 class ConvLSTM(nn.Module):
@@ -80,7 +80,7 @@ class VGG16ConvLSTM(nn.Module):
         x = x.reshape(leading[0], -1, *x.shape[1:]).astype(self.dtype)
         for number in range(1, self.n_cells + 1):
             name = "conv_lstm" if number == 1 else f"conv_lstm_{number}"
-            x = ConvLSTM(scaled(512, self.width), kernel_size, self.dtype, name=name)(x)
+            x = ConvLSTM(layers.scale_channels(512, self.width), kernel_size, self.dtype, name=name)(x)
             x = nn.Dropout(self.dropout, deterministic=not train)(x)
         x = x.reshape(*leading, -1)
         return layers.dense(self.n_outputs, dtype=self.dtype, name="head")(x).astype(jnp.float32)

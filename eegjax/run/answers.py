@@ -8,7 +8,7 @@ import pandas as pd
 from ml_collections import ConfigDict
 
 from eegjax.data.dataset import Dataset
-from eegjax.data.splits import Fold, evenly_spread
+from eegjax.data.splits import Fold, choose_evenly
 from eegjax.run.member import Member
 from eegjax.run.study import Task
 
@@ -69,7 +69,7 @@ def units_of(
     """
     rows = getattr(fold, split)
     if split == "train" and config.test.n_train_part:
-        rows = evenly_spread(rows, config.test.n_train_part)
+        rows = choose_evenly(rows, config.test.n_train_part)
     units, scored = task.units(config, dataset, rows, False)
     whole = len(units) // batch_size * batch_size
     if split == "test" and config.test.whole_batches and whole:

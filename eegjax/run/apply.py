@@ -10,7 +10,7 @@ from flax.errors import FlaxError
 from ml_collections import ConfigDict
 
 from eegjax.data.dataset import Dataset
-from eegjax.data.feed import Batch, gather, in_order
+from eegjax.data.feed import Batch, gather, iterate_in_order
 from eegjax.errors import UserError
 from eegjax.run.frozen import FEATURES, drop_backbone, halve
 from eegjax.run.study import Task
@@ -34,7 +34,7 @@ def batches(
     source = task.source(config, dataset)
     units, scored = task.units(config, dataset, rows, False)
     size = max(1, config.train.batch_size // units[0].size)
-    for number, (part, mask) in enumerate(in_order(units, size)):
+    for number, (part, mask) in enumerate(iterate_in_order(units, size)):
         some = np.zeros(part.shape, bool)
         some[: len(units) - number * size] = scored[number * size : (number + 1) * size]
         yield part, some, gather(np, source, part, mask)

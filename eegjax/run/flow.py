@@ -67,9 +67,9 @@ def _report(config: ConfigDict, study: Study, dataset: Dataset, folder: Path) ->
 def _train_and_evaluate(config: ConfigDict, study: Study, dataset: Dataset, folder: Path, started_s: float) -> None:
     writes = jax.process_index() == 0
     folds = study.folds(config, dataset)
-    splits.check(folds)
+    splits.check_folds(folds)
     if writes:
-        splits.save(folder / "folds.json", folds)
+        splits.save_folds(folder / "folds.json", folds)
     log = MetricLog(folder, writes, config.run.tensorboard)
     timing = Timing()
     # All before any training: a mistake in the last network must not cost the training of the first.

@@ -14,7 +14,7 @@ from eegjax.data.dataset import Dataset
 from eegjax.data.feed import Batch, Source, gather
 from eegjax.files import hash_of
 from eegjax.run.study import Task
-from eegjax.train.features import hash_of_arrays, kept
+from eegjax.train.features import hash_of_arrays, load_or_compute
 from eegjax.train.step import Inputs
 
 EXAMPLES_PER_DEVICE = 16
@@ -132,4 +132,4 @@ def kept_features(
         "data": {name: value for name, value in config.data.to_dict().items() if name not in UNSEEN},
     }
     path = Path(config.run.root) / "features" / f"{hash_of(key)}.npy"
-    return kept(path, len(dataset.index), shape, lambda rows: run(placed, batch_of(rows)), chunk, "features")
+    return load_or_compute(path, len(dataset.index), shape, lambda rows: run(placed, batch_of(rows)), chunk, "features")

@@ -18,7 +18,7 @@ from flax.traverse_util import unflatten_dict
 from ml_collections import ConfigDict
 
 from eegjax.data.dataset import Dataset
-from eegjax.data.feed import Sampler, Source, in_order, make_feed, prefetch
+from eegjax.data.feed import Sampler, Source, iterate_in_order, make_feed, prefetch
 from eegjax.data.splits import Fold
 from eegjax.run import answers, weights
 from eegjax.run.frozen import FEATURES, on_kept_features
@@ -169,7 +169,7 @@ class Network:
 
     def _first_batch(self, source: Source) -> Any:
         """The first unit, which decides the shapes."""
-        rows, mask = next(in_order(self.samplers[0].units, 1))
+        rows, mask = next(iterate_in_order(self.samplers[0].units, 1))
         return make_feed(source, members.everywhere(self.mesh), 0).place(rows, mask)
 
     def _plan(self, group: Sequence[Member], padded: Sequence[Member]) -> loop.Plan:

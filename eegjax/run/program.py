@@ -8,7 +8,7 @@ import numpy as np
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from eegjax.data.feed import Batch, Feed, Source, in_order, make_feed
+from eegjax.data.feed import Batch, Feed, Source, iterate_in_order, make_feed
 from eegjax.run.start import Start
 from eegjax.run.study import Task
 from eegjax.train import members, memory, state
@@ -110,7 +110,7 @@ def batches_of(feed: Feed, batch_size: int, units: Sequence[np.ndarray]) -> Iter
     """
     n_batches = max(-(-len(some) // batch_size) for some in units)
     nothing = np.full((batch_size, *units[0].shape[1:]), -1)
-    pending = [in_order(some, batch_size) for some in units]
+    pending = [iterate_in_order(some, batch_size) for some in units]
     for _ in range(n_batches):
         pairs = [next(batches, (nothing, nothing >= 0)) for batches in pending]
         rows = np.stack([pair[0] for pair in pairs])

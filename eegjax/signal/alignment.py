@@ -13,7 +13,7 @@ from eegjax.errors import UserError
 SMALLEST_EIGENVALUE = 1e-10  # of the largest; below it float32 trials hold rounding only
 
 
-def euclidean_alignment_matrix(trials: np.ndarray) -> np.ndarray:
+def fit_euclidean_alignment(trials: np.ndarray) -> np.ndarray:
     """Return the inverse square root of the mean covariance of one subject's (or session's) trials.
 
     Args:

@@ -52,7 +52,7 @@ def colour(levels: jax.Array, table: np.ndarray) -> jax.Array:
     return jnp.asarray(table)[levels.astype(jnp.int32)]
 
 
-def crop(frames: jax.Array, fraction: jax.Array, n_frames: int) -> jax.Array:
+def crop_frames(frames: jax.Array, fraction: jax.Array, n_frames: int) -> jax.Array:
     """The `n_frames` frames that begin a fraction of a frame after the first, by linear interpolation.
 
     Args:

@@ -72,10 +72,10 @@ def make_operator(
         depth: exponent of the depth weighting (Lin et al. 2006), 0.8 is MNE-Python's; None weights all alike, and
             eLORETA, which finds the weights itself, takes nothing else. A fixed orientation is weighted by its own
             field (MNE-Python's `allow_fixed_depth`).
-        ch_names: names of the electrodes, for `apply` to compare.
+        ch_names: names of the electrodes, for `apply_operator` to compare.
 
     Returns:
-        The operator, for `apply`.
+        The operator, for `apply_operator`.
 
     Raises:
         UserError: an argument isn't one of the above, isn't finite, or doesn't fit the lead field's channels; a source
@@ -118,10 +118,10 @@ def make_lcmv(
         unit_noise_gain: divide by the noise that passes (its 3 x 3 block where the orientation is free, MNE-Python's
             "unit-noise-gain-invariant"), so that deep sources don't win by their noise; False passes
             amplitudes as they are.
-        ch_names: names of the electrodes of the lead field, for `apply` to compare.
+        ch_names: names of the electrodes of the lead field, for `apply_operator` to compare.
 
     Returns:
-        The operator, for `apply`.
+        The operator, for `apply_operator`.
 
     Raises:
         UserError: there are fewer than 100 time points, or an argument isn't finite or doesn't fit the others.
@@ -141,7 +141,9 @@ def make_lcmv(
     return Operator(kernel @ whitener, _names(ch_names, n_chans))
 
 
-def apply(operator: Operator, voltages: jax.Array | np.ndarray, ch_names: Sequence[str] | None = None) -> jax.Array:
+def apply_operator(
+    operator: Operator, voltages: jax.Array | np.ndarray, ch_names: Sequence[str] | None = None
+) -> jax.Array:
     """Estimate all sources of any number of samples in one matrix product.
 
     Args:
@@ -166,7 +168,7 @@ def apply(operator: Operator, voltages: jax.Array | np.ndarray, ch_names: Sequen
 
 @jax.jit
 def amplitudes(kernel: jax.Array, voltages: jax.Array) -> jax.Array:
-    """`apply` without its checks: [n_sources, n_orient, n_chans] and [..., n_chans] give [..., n_sources]."""
+    """`apply_operator` without its checks: [n_sources, n_orient, n_chans] and [..., n_chans] give [..., n_sources]."""
     n_sources, n_orient, n_chans = kernel.shape
     # HIGHEST: accelerators otherwise round the factors, and neighbouring sources differ by less than that.
     flat = jnp.matmul(voltages, kernel.reshape(-1, n_chans).T, precision=jax.lax.Precision.HIGHEST)
@@ -198,7 +200,8 @@ def _eloreta(white: np.ndarray, lambda2: float) -> np.ndarray:
     n_white, n_sources, n_orient = white.shape
     sources = white.transpose(1, 2, 0)
     flat = np.ascontiguousarray(sources).reshape(-1, n_white)
-    blocks, last = np.tile(np.eye(n_orient), (n_sources, 1, 1)), np.zeros((n_sources, n_orient, n_orient))
+    blocks = np.tile(np.eye(n_orient), (n_sources, 1, 1))
+    last = np.zeros((n_sources, n_orient, n_orient))
     for _ in range(ELORETA_ITERATIONS):
         gram = flat.T @ (blocks @ sources).reshape(-1, n_white)
         scale = n_white / np.trace(gram)

@@ -8,12 +8,12 @@ import numpy as np
 from eegjax.errors import UserError, did_you_mean
 
 
-def common_average(x: jax.Array | np.ndarray) -> jax.Array | np.ndarray:
+def reference_to_average(x: jax.Array | np.ndarray) -> jax.Array | np.ndarray:
     """Measure against the mean of all channels: [..., n_chans] -> [..., n_chans], whose sum over channels is zero."""
     return x - x.mean(axis=-1, keepdims=True)
 
 
-def to_channel(x: jax.Array | np.ndarray, ch_names: Sequence[str], reference: str) -> jax.Array | np.ndarray:
+def reference_to_channel(x: jax.Array | np.ndarray, ch_names: Sequence[str], reference: str) -> jax.Array | np.ndarray:
     """Measure against one channel, which becomes zero.
 
     Args:

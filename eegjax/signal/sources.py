@@ -13,7 +13,7 @@ import numpy as np
 from jax import lax
 
 from eegjax.errors import UserError
-from eegjax.signal.reference import common_average
+from eegjax.signal.reference import reference_to_average
 
 FWHM = 2 * np.sqrt(2 * np.log(2))  # full width at half maximum of a Gaussian, in standard deviations
 EDGE = 3.0  # standard deviations from a patch's centre beyond which its sources are silent
@@ -99,7 +99,8 @@ def make_source_space(
     Raises:
         UserError: the arrays don't belong together, hold NaN, or there are more sources than asked for.
     """
-    found, n_chans = len(sources_m), len(lead_field)
+    found = len(sources_m)
+    n_chans = len(lead_field)
     n_sources = found if n_sources is None else n_sources
     if not 0 < found <= n_sources:
         raise UserError(f"n_sources: found {n_sources} for a head of {found} sources, expected at least as many")
@@ -123,7 +124,7 @@ def make_source_space(
     )
 
 
-def simulate(
+def simulate_sources(
     key: jax.Array, head: SourceSpace, settings: Patches | Zones, noise_factor: jax.Array | None = None
 ) -> Sample:
     """Draw a brain state and the voltages that it causes.
@@ -150,7 +151,8 @@ def simulate(
     else:
         state = _draw_zones(state_key, head, settings)
     clean = _referenced(_project(head, state))
-    noise, snr_db = jnp.zeros_like(clean), jnp.float32(jnp.inf)
+    noise = jnp.zeros_like(clean)
+    snr_db = jnp.float32(jnp.inf)
     if settings.snr_db is not None:
         snr_db = _uniform(snr_key, settings.snr_db)
         noise = _noise(noise_key, clean, snr_db, noise_factor)
@@ -160,7 +162,8 @@ def simulate(
         patch=jnp.where(silent, -1, state.patch),
         centres=jnp.where(silent, -1, state.centres),
     )
-    clean, snr_db = jnp.where(silent, 0, clean), jnp.where(silent, -jnp.inf, snr_db)
+    clean = jnp.where(silent, 0, clean)
+    snr_db = jnp.where(silent, -jnp.inf, snr_db)
     return Sample(*state, snr_db=snr_db, clean=clean, voltages=clean + noise)
 
 
@@ -214,7 +217,8 @@ def _draw_patches(key: jax.Array, head: SourceSpace, settings: Patches) -> _Stat
 
 def _draw_centres(key: jax.Array, head: SourceSpace, n_patches: int, n_strata: int) -> jax.Array:
     """Draw a depth, then a source there, of a zone not yet taken while there is one: [n_patches] int32."""
-    valid, zone = head.valid, head.zone
+    valid = head.valid
+    zone = head.zone
     deepest = jnp.max(head.depth_m, where=valid, initial=-jnp.inf)
     shallowest = jnp.min(head.depth_m, where=valid, initial=jnp.inf)
     share = (head.depth_m - shallowest) / jnp.maximum(deepest - shallowest, 1e-9)
@@ -251,8 +255,10 @@ def _draw_zones(key: jax.Array, head: SourceSpace, settings: Zones) -> _State:
     that every zone has a point if `n_active` allows.
     """
     centre_key, width_key, peak_key = jax.random.split(key, 3)
-    zone, sources_m = head.zone, head.sources_m
-    valid, n_sources = head.valid & (zone < settings.n_zones), len(zone)
+    zone = head.zone
+    sources_m = head.sources_m
+    valid = head.valid & (zone < settings.n_zones)
+    n_sources = len(zone)
     order = jnp.where(valid, jax.random.permutation(centre_key, n_sources), -1)
     first = jax.ops.segment_max(order, zone, settings.n_zones)  # of a zone's sources the highest number is its centre
     at = jnp.where(valid & (order == first[zone]), jnp.arange(n_sources, dtype=jnp.int32), -1)
@@ -286,7 +292,7 @@ def _project(head: SourceSpace, state: _State) -> jax.Array:
 
 
 def _referenced(voltages: jax.Array) -> jax.Array:
-    return jnp.asarray(common_average(voltages))
+    return jnp.asarray(reference_to_average(voltages))
 
 
 def _noise(key: jax.Array, clean: jax.Array, snr_db: jax.Array, factor: jax.Array | None) -> jax.Array:

@@ -111,15 +111,15 @@ def _box(points_mm: np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray]:
     return low, extent
 
 
-def pairs_in_one_voxel(voxels: np.ndarray) -> int:
+def count_pairs_in_one_voxel(voxels: np.ndarray) -> int:
     """How many pairs of points share a voxel: [n_points, 3] int -> a number."""
     _, counts = np.unique(voxels, axis=0, return_counts=True)
     return int((counts * (counts - 1) // 2).sum())
 
 
-def coarseness(grid: Grid, sources_mm: np.ndarray) -> str | None:
+def describe_coarseness(grid: Grid, sources_mm: np.ndarray) -> str | None:
     """Say, for a note, how many pairs of sources [n_sources, 3] mm a grid can't hold apart; None if it can all."""
-    pairs = pairs_in_one_voxel(grid.to_voxel(sources_mm))
+    pairs = count_pairs_in_one_voxel(grid.to_voxel(sources_mm))
     size = " x ".join(f"{mm:.1f}" for mm in grid.voxel_mm)
     return (
         f"a grid of {grid.n} voxels a side ({size} mm each) is too coarse to hold all sources apart: {pairs:,} pairs "
@@ -130,7 +130,7 @@ def coarseness(grid: Grid, sources_mm: np.ndarray) -> str | None:
 
 
 @partial(jax.jit, static_argnames=("n", "collisions", "side"))
-def scatter(
+def scatter_to_voxels(
     values: jax.Array, voxels: jax.Array | np.ndarray, n: int, collisions: str = "last", side: int = 1
 ) -> jax.Array:
     """Put values at their voxels, as cubes if wanted.
@@ -211,7 +211,7 @@ def _empty(values: jax.Array, n_voxels: int) -> jax.Array:
     return jnp.zeros((*values.shape[:-1], n_voxels), values.dtype)
 
 
-def grid_mask(grid: Grid, sources_mm: np.ndarray, side: int = 1) -> np.ndarray:
+def make_grid_mask(grid: Grid, sources_mm: np.ndarray, side: int = 1) -> np.ndarray:
     """The voxels that can hold a source, or a voxel of its cube, wherever exactly the sources lie.
 
     Sources stand for the cortex between them: what is as near to one of them as they are to each other where they are
@@ -241,7 +241,7 @@ def grid_mask(grid: Grid, sources_mm: np.ndarray, side: int = 1) -> np.ndarray:
 
 
 @partial(jax.jit, static_argnames="side")
-def cube_centres(volume: jax.Array, side: int, threshold: float = 0.0) -> jax.Array:
+def find_cube_centres(volume: jax.Array, side: int, threshold: float = 0.0) -> jax.Array:
     """Undo the dilation: find the centres of cubes.
 
     What isn't above the threshold is background. The cube whose mean over the voxels inside the grid is the highest is
@@ -289,7 +289,8 @@ def _foremost(mean: jax.Array, precedence: jax.Array, side: int) -> jax.Array:
     """The highest precedence among the highest means of the cube around each voxel: [..., n, n, n] int32."""
     precedence = jnp.broadcast_to(precedence, mean.shape)
     for axis in range(-3, 0):
-        means, precedences = _shifted(mean, side, axis, -1), _shifted(precedence, side, axis, -1)
+        means = _shifted(mean, side, axis, -1)
+        precedences = _shifted(precedence, side, axis, -1)
         mean = reduce(jnp.maximum, means)
         highest = [jnp.where(m == mean, p, -1) for m, p in zip(means, precedences, strict=True)]
         precedence = reduce(jnp.maximum, highest)

@@ -15,7 +15,7 @@ from eegjax.errors import UserError
 from eegjax.files import disk_errors, locked
 
 
-def kept(
+def load_or_compute(
     path: Path,
     n_rows: int,
     shape: tuple[int, ...],
@@ -65,7 +65,8 @@ def _compute_into(
 ) -> None:
     from tqdm import tqdm
 
-    part, n_rows = path.with_name(f".{path.name}.part"), shape[0]
+    part = path.with_name(f".{path.name}.part")
+    n_rows = shape[0]
     with disk_errors(path):
         first = _begun(part, shape, chunk)
     seconds = 0.5 if sys.stderr.isatty() else 15.0  # where nobody watches, a line now and then

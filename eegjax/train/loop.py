@@ -8,7 +8,7 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from eegjax.data.feed import Batch, Feed, Sampler, batch_indices, prefetch
+from eegjax.data.feed import Batch, Feed, Sampler, draw_batch, prefetch
 from eegjax.errors import UserError
 from eegjax.train.checkpoint import Checkpoints
 from eegjax.train.log import MetricLog, Progress, averages
@@ -49,7 +49,7 @@ class Plan(NamedTuple):
     def rows(self, step: int) -> tuple[np.ndarray, np.ndarray]:
         """The rows [member, batch, ...] and mask of a step."""
         members = zip(self.samplers, self.seeds, strict=True)
-        pairs = [batch_indices(sampler, seed, *divmod(step, sampler.n_steps)) for sampler, seed in members]
+        pairs = [draw_batch(sampler, seed, *divmod(step, sampler.n_steps)) for sampler, seed in members]
         rows, masks = zip(*pairs, strict=True)
         return np.stack(rows), np.stack(masks)
 

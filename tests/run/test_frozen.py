@@ -318,7 +318,7 @@ def finished(standard, nights: Path, tmp_path_factory: pytest.TempPathFactory) -
         def kept(path: Path, n_rows: int, shape: Any, compute: Callable, chunk: int, desc: str) -> np.ndarray:
             return original(path, n_rows, shape, lambda chosen: (rows.extend(chosen), compute(chosen))[1], chunk, desc)
 
-        patch.setattr(frozen, "kept", kept)
+        patch.setattr(frozen, "load_or_compute", kept)
         patch.setattr(sleep, "STUDY", sleep.STUDY._replace(explain=lambda *_: None, figures=lambda _: []))
         return config, commands.launch(config), rows
 

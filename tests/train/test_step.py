@@ -278,4 +278,4 @@ def test_signal_functions_need_no_implicit_promotion():
         level = images.equalise(jnp.log10(power + 1))
         images.equalise(power, upper=1.0)
         images.colour(level, images.jet(255))
-        images.resize(images.to_image(images.crop(level, jnp.float32(0.5), 10)), 8, 8)
+        images.resize(images.to_image(images.crop_frames(level, jnp.float32(0.5), 10)), 8, 8)

@@ -19,7 +19,7 @@ from ml_collections import ConfigDict
 from eegjax import protocols
 from eegjax.data import splits
 from eegjax.data.dataset import Dataset
-from eegjax.data.feed import Batch, Source, gather, make_feed, window
+from eegjax.data.feed import Batch, Source, cut_window, gather, make_feed
 from eegjax.models import layers
 from eegjax.run.member import list_members
 from eegjax.run.network import Network, Timing
@@ -81,7 +81,7 @@ class TinyNet(nn.Module):
 
 
 def _source(config: ConfigDict, dataset: Dataset) -> Source:
-    columns, _ = window(dataset, "eeg", dataset.index["start"].to_numpy(), N_TIMES)
+    columns, _ = cut_window(dataset, "eeg", dataset.index["start"].to_numpy(), N_TIMES)
     table = {**columns, "label": dataset.index["label"].to_numpy()}
     return Source({"eeg": dataset.arrays["eeg"]}, {"eeg": N_TIMES}, table)
 
@@ -127,7 +127,9 @@ TASK = Task(
 STUDY = Study(
     task=TASK,
     prepare=lambda config: make_dataset(),
-    folds=lambda config, dataset: splits.by_group(dataset.index, "subject", 0, config.splits.n_validation_subjects),
+    folds=lambda config, dataset: splits.split_by_group(
+        dataset.index, "subject", 0, config.splits.n_validation_subjects
+    ),
     baselines=lambda config, dataset, folds: pd.DataFrame({"model": ["none"]}),
     evaluate=lambda config, predictions, baselines: {},
     tables=lambda folder: "",

@@ -21,7 +21,7 @@ import numpy as np
 import pandas as pd
 
 from eegjax.data.recording import quiet_mne
-from eegjax.data.trials import Trials, checked, leave_out, trial_table
+from eegjax.data.trials import Trials, check_trials, leave_out, make_trial_table
 from eegjax.errors import UserError
 
 CLASSES = ("left_hand", "right_hand", "feet", "tongue")
@@ -36,7 +36,11 @@ _RELEASE_TIMES = 1000
 _CUE_S = 2.0  # after the fixation cross
 _NAME = re.compile(r"(A\d\d)([TE])")
 _NAMED = {0: "Fz", 7: "C3", 9: "Cz", 11: "C4", 19: "Pz"}  # channels whose place the GDF tells; the others are 'EEG'
-_FIRST_CUE, _UNKNOWN_CUE, _REJECTED, _NEW_RUN = 769, 783, 1023, 32766  # GDF events
+# GDF events
+_FIRST_CUE = 769
+_UNKNOWN_CUE = 783
+_REJECTED = 1023
+_NEW_RUN = 32766
 _BNCI_FIELDS = ("X", "trial", "y", "fs", "classes", "artifacts")
 
 
@@ -65,7 +69,8 @@ def find(root: str | Path, exclude: Collection[str] = ()) -> list[File]:
             labels, a MAT file that is neither labels nor a recording, or a course release that isn't whole.
     """
     root = Path(root)
-    gdf, mats = _named(root.rglob("*.gdf")), sorted(root.rglob("*.mat"))
+    gdf = _named(root.rglob("*.gdf"))
+    mats = sorted(root.rglob("*.mat"))
     variables = {path: _variables(path) for path in mats if _NAME.fullmatch(path.stem)}
     labels = _named(path for path, names in variables.items() if "classlabel" in names)
     bnci = _named(path for path, names in variables.items() if "classlabel" not in names)
@@ -124,12 +129,12 @@ def _read_gdf(file: File, window_s: tuple[float, float]) -> list[Trials]:
     is_cue = (codes >= _FIRST_CUE) & (codes < _FIRST_CUE + len(CLASSES)) | (codes == _UNKNOWN_CUE)
     cues = samples[is_cue]
     rejected = np.searchsorted(cues, samples[codes == _REJECTED])  # the mark is at the cross, the cue is the next
-    table = trial_table(cues, _labels(file, codes[is_cue]), "", np.isin(np.arange(cues.size), rejected))
+    table = make_trial_table(cues, _labels(file, codes[is_cue]), "", np.isin(np.arange(cues.size), rejected))
     borders = np.unique([0, *samples[codes == _NEW_RUN], len(eeg)])
     runs = [
         _gdf_run(file, eeg, table, slice(*border), str(number)) for number, border in enumerate(pairwise(borders), 1)
     ]
-    return [checked(run, window_s, f"{file.path}, run {run.table['run'][0]}") for run in runs if len(run.table)]
+    return [check_trials(run, window_s, f"{file.path}, run {run.table['run'][0]}") for run in runs if len(run.table)]
 
 
 def _gdf_run(file: File, eeg: np.ndarray, table: pd.DataFrame, run: slice, number: str) -> Trials:
@@ -144,7 +149,7 @@ def _gdf_run(file: File, eeg: np.ndarray, table: pd.DataFrame, run: slice, numbe
         eeg[first:stop].astype(np.float32),
         SFREQ,
         CH_NAMES,
-        trial_table(rows["cue"].to_numpy() - first, rows["label"].to_numpy(), number, rows["artifact"].to_numpy()),
+        make_trial_table(rows["cue"].to_numpy() - first, rows["label"].to_numpy(), number, rows["artifact"].to_numpy()),
     )
 
 
@@ -219,7 +224,7 @@ def _read_bnci(file: File, window_s: tuple[float, float]) -> list[Trials]:
     data = _load_mat(file.path, "data")
     runs = [data] if isinstance(data, dict) else list(np.atleast_1d(np.asarray(data, object)))
     return [
-        checked(trials, window_s, f"{file.path}, run {number}")
+        check_trials(trials, window_s, f"{file.path}, run {number}")
         for number, run in enumerate(runs, 1)
         if (trials := _bnci_run(file, run, str(number))) is not None
     ]
@@ -235,7 +240,8 @@ def _bnci_run(file: File, run: Any, number: str) -> Trials | None:
     crosses, given, artifacts = (_vector(run[name], f"{where}, '{name}'") for name in ("trial", "y", "artifacts"))
     if not crosses.size:
         return None
-    x, names = np.asarray(run["X"]), [str(name) for name in np.atleast_1d(run["classes"])]
+    x = np.asarray(run["X"])
+    names = [str(name) for name in np.atleast_1d(run["classes"])]
     if x.ndim != 2 or x.shape[1] != len(CH_NAMES) + N_EOG or x.dtype.kind not in "iuf":
         raise UserError(
             f"{where}: X is {x.shape} {x.dtype}, expected numbers [n_times, {len(CH_NAMES) + N_EOG}], the channels "
@@ -256,7 +262,7 @@ def _bnci_run(file: File, run: Any, number: str) -> Trials | None:
         np.ascontiguousarray(x[:, : len(CH_NAMES)], np.float32),
         SFREQ,
         CH_NAMES,
-        trial_table(crosses - 1 + _CUE_S * SFREQ, _classes(given, where), number, artifacts != 0),  # 1-based
+        make_trial_table(crosses - 1 + _CUE_S * SFREQ, _classes(given, where), number, artifacts != 0),  # 1-based
     )
 
 
@@ -286,9 +292,9 @@ def _read_release(file: File, window_s: tuple[float, float]) -> list[Trials]:
         x[rows].transpose(0, 2, 1).reshape(-1, len(CH_NAMES)).astype(np.float32),
         SFREQ,
         CH_NAMES,
-        trial_table(np.arange(rows.size) * _RELEASE_TIMES, codes[rows] - _FIRST_CUE, ""),
+        make_trial_table(np.arange(rows.size) * _RELEASE_TIMES, codes[rows] - _FIRST_CUE, ""),
     )
-    return [checked(trials, window_s, f"{file.path}, {file.subject}")]
+    return [check_trials(trials, window_s, f"{file.path}, {file.subject}")]
 
 
 def _load_release(path: Path, part: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -18,7 +18,7 @@ from io import FileIO
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from eegjax.data.download.web import BrokenError, StoppedError, chunks, keep_trying, open_url, total_bytes
+from eegjax.data.download.web import BrokenError, StoppedError, keep_trying, open_url, read_chunks, total_bytes
 from eegjax.errors import UserError
 from eegjax.files import disk_errors, hash_file, write_json
 
@@ -205,7 +205,8 @@ def _owned(part: Path) -> Iterator[FileIO]:
 
 def _receive(item: Item, file: FileIO, state: Path, bar: Any, stopped: threading.Event) -> None:
     """Ask once for what is missing and append it."""
-    have, version = _size(file), _read(state).get("version", "")
+    have = _size(file)
+    version = _read(state).get("version", "")
     headers = {"Range": f"bytes={have}-", **({"If-Range": version} if version else {})} if have else {}
     with open_url(item.url, headers) as response:
         if response.status == 416:
@@ -219,8 +220,10 @@ def _receive(item: Item, file: FileIO, state: Path, bar: Any, stopped: threading
             file.truncate(0)
             raise BrokenError("the server continues another version, or elsewhere")
         if bar.total is not None:
-            bar.total, bar.n, bar.initial = total or 0, have, have
-        for chunk in chunks(response):
+            bar.total = total or 0
+            bar.n = have
+            bar.initial = have
+        for chunk in read_chunks(response):
             if stopped.is_set():
                 raise StoppedError
             _append(item, file, chunk, total or 0)

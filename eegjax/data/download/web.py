@@ -72,7 +72,7 @@ def open_url(url: str, headers: dict[str, str]) -> Any:
         raise BrokenError(_one_line(error)) from error
 
 
-def chunks(response: Any) -> Iterator[bytes]:
+def read_chunks(response: Any) -> Iterator[bytes]:
     """Read a body piece by piece, each as soon as it came.
 
     Raises:
@@ -113,13 +113,15 @@ def keep_trying(attempt: Callable[[], _T], n_bytes: Callable[[], int], url: str,
         UserError: it broke off more than `RETRIES` times in a row without a new byte.
         StoppedError: `stopped` is set.
     """
-    furthest, n_failed = n_bytes(), 0
+    furthest = n_bytes()
+    n_failed = 0
     while True:
         try:
             return attempt()
         except BrokenError as error:
             if n_bytes() > furthest:  # than ever: a server that ignores Range starts over each time
-                furthest, n_failed = n_bytes(), 0
+                furthest = n_bytes()
+                n_failed = 0
             else:
                 n_failed += 1
             if n_failed > RETRIES:
@@ -148,7 +150,7 @@ def read_text(url: str, max_bytes: int = 2**24) -> str:
     def attempt() -> bytes:
         text = b""
         with open_url(url, {}) as response:
-            for chunk in chunks(response):
+            for chunk in read_chunks(response):
                 text += chunk
                 if len(text) > max_bytes:
                     raise UserError(f"{url}: more than {max_bytes} bytes, expected a short text; check the address")

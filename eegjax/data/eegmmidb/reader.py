@@ -17,7 +17,7 @@ import numpy as np
 
 from eegjax.data.formats.edf_header import ANNOTATIONS_LABEL, EdfSignalHeader, read_edf_header
 from eegjax.data.recording import quiet_mne
-from eegjax.data.trials import REST, Trials, checked, leave_out, trial_table
+from eegjax.data.trials import REST, Trials, check_trials, leave_out, make_trial_table
 from eegjax.errors import UserError, did_you_mean
 
 CLASSES = ("left_fist", "right_fist", "both_fists", "both_feet")
@@ -108,9 +108,9 @@ def read(file: File, window_s: tuple[float, float], ch_names: Sequence[str] | No
         eeg.astype(np.float32),
         sfreq,
         tuple(signals),
-        trial_table(np.rint(marks.onset * sfreq), np.array([codes[mark] for mark in marks.description]), file.run),
+        make_trial_table(np.rint(marks.onset * sfreq), np.array([codes[mark] for mark in marks.description]), file.run),
     )
-    return [checked(trials, window_s, str(file.path))]
+    return [check_trials(trials, window_s, str(file.path))]
 
 
 def standard_name(label: str) -> str:

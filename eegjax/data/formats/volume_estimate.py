@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     import mne
 
 
-def volume_estimate(
+def make_volume_estimate(
     volumes: np.ndarray, grid: Grid, mask: np.ndarray
 ) -> tuple["mne.VolSourceEstimate", "mne.SourceSpaces"]:
     """Volumes as one estimate, a sample per "time" (1 s each, from 0).
@@ -42,14 +42,14 @@ def volume_estimate(
 
 
 def write_volume_estimate(folder: Path, volumes: np.ndarray, grid: Grid, mask: np.ndarray) -> None:
-    """Write `estimate-vl.stc` and `estimate-src.fif` into a folder; arguments as of `volume_estimate`.
+    """Write `estimate-vl.stc` and `estimate-src.fif` into a folder; arguments as of `make_volume_estimate`.
 
     Raises:
         UserError: the disk is full or not writable.
     """
     import mne
 
-    estimate, spaces = volume_estimate(volumes, grid, mask)
+    estimate, spaces = make_volume_estimate(volumes, grid, mask)
 
     def write(aside: Path) -> None:
         aside.mkdir()

@@ -56,7 +56,7 @@ def fetch_sleep_edf(root: Path, workers: int, base_url: str = BASE_URL) -> list[
     return fetch_all(items, workers, "Sleep-EDF")
 
 
-def lights_off(recording: str) -> datetime.time | None:
+def read_lights_off(recording: str) -> datetime.time | None:
     """When the lights went off in a night of Sleep-EDF's cassette study.
 
     Args:

@@ -25,10 +25,12 @@ LABELS = {f"Sleep stage {stage}": code for stage, code in zip("W1234R", range(6)
     "Sleep stage ?": -1,
     "Movement time": -1,
 }
-_PSG, _HYPNOGRAM = "-PSG.edf", "-Hypnogram.edf"
+_PSG = "-PSG.edf"
+_HYPNOGRAM = "-Hypnogram.edf"
 _SLEEP_EDF_NAME = re.compile(r"(S[CT]\d{3})(\d)[A-Z]\d")
 _DEFAULT_CHANNEL = "EEG Fpz-Cz"
-_ANONYMOUS_DATE, _ANONYMOUS_TIME = "01.01.85", "00.00.00"
+_ANONYMOUS_DATE = "01.01.85"
+_ANONYMOUS_TIME = "00.00.00"
 
 
 class Pair(NamedTuple):

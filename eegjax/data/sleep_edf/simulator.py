@@ -12,8 +12,8 @@ from typing import NamedTuple
 import edfio
 import numpy as np
 
-from eegjax.data.sleep_edf.signals import EPOCH_S, LIMIT_UV, SFREQ, draw_sleeper, sleep_eeg
-from eegjax.data.sleep_edf.statistics import STAGE_LETTERS, UNSCORED, score, stage_sequence
+from eegjax.data.sleep_edf.signals import EPOCH_S, LIMIT_UV, SFREQ, draw_eeg, draw_sleeper
+from eegjax.data.sleep_edf.statistics import STAGE_LETTERS, UNSCORED, draw_stages, score
 from eegjax.errors import UserError
 from eegjax.files import write_aside
 
@@ -34,7 +34,7 @@ class Night(NamedTuple):
 
 def true_stages(seed: int, subject: int, night: int, n_epochs: int = 960) -> np.ndarray:
     """Return the true stages of `simulate_night`, [n_epochs] int8, without making its signal."""
-    return stage_sequence(np.random.default_rng([seed, subject, night, _STAGES]), n_epochs)
+    return draw_stages(np.random.default_rng([seed, subject, night, _STAGES]), n_epochs)
 
 
 def simulate_night(seed: int, subject: int, night: int, n_epochs: int = 960) -> Night:
@@ -51,7 +51,7 @@ def simulate_night(seed: int, subject: int, night: int, n_epochs: int = 960) -> 
     """
     true = true_stages(seed, subject, night, n_epochs)
     sleeper = draw_sleeper(np.random.default_rng([seed, subject, _SUBJECT]))
-    eeg = sleep_eeg(np.random.default_rng([seed, subject, night, _EEG]), sleeper, true)
+    eeg = draw_eeg(np.random.default_rng([seed, subject, night, _EEG]), sleeper, true)
     return Night(eeg, true, score(np.random.default_rng([seed, subject, night, _SCORER]), true))
 
 

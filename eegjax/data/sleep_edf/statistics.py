@@ -63,7 +63,7 @@ CONFUSED_EPOCHS = 3
 UNSCORED_SHARE = 0.0015
 
 
-def stage_sequence(rng: np.random.Generator, n_epochs: int) -> np.ndarray:
+def draw_stages(rng: np.random.Generator, n_epochs: int) -> np.ndarray:
     """Draw the true stages of a night that begins and ends with up to half an hour of wake.
 
     A semi-Markov chain: the next stage from `TRANSITIONS`, its length from `DWELLS`, both tilted by the place in the
@@ -85,13 +85,15 @@ def stage_sequence(rng: np.random.Generator, n_epochs: int) -> np.ndarray:
     n_sleep = n_epochs - before - after
     cycle = n_sleep / max(2, round(n_sleep / rng.normal(CYCLE_EPOCHS, 15)))
     stages = np.zeros(n_epochs, np.int8)
-    at, stage = 0, N1
+    at = 0
+    stage = N1
     while at < n_sleep:
         tilt = _tilt(at / cycle, at / n_sleep)
         dwell = min(_dwell(rng, stage, tilt[stage]), n_sleep - at)
         stages[before + at : before + at + dwell] = stage
         odds = TRANSITIONS[stage] * np.exp(tilt)
-        at, stage = at + dwell, int(rng.choice(6, p=odds / odds.sum()))
+        at = at + dwell
+        stage = int(rng.choice(6, p=odds / odds.sum()))
     return stages
 
 

@@ -15,7 +15,7 @@ import pandas as pd
 from ml_collections import ConfigDict
 
 from eegjax.data.dataset import Dataset
-from eegjax.data.splits import Fold, evenly_spread
+from eegjax.data.splits import Fold, choose_evenly
 from eegjax.evaluate import points
 from eegjax.evaluate.localisation import (
     MAX_PAIRS,
@@ -26,7 +26,7 @@ from eegjax.evaluate.localisation import (
 )
 from eegjax.files import write_aside
 from eegjax.run.answers import INDEX_COLUMNS
-from eegjax.signal.voxels import cube_centres
+from eegjax.signal.voxels import find_cube_centres
 from eegjax.studies.inverse import heads
 from eegjax.studies.inverse.numbers import metric
 from eegjax.studies.inverse.samples import drawn, truth
@@ -117,7 +117,7 @@ def decode(
     scene, frames = Scene(config, dataset), []
     for _, part in predictions.groupby(NAMES, sort=False):
         tuning = part[part["split"] == ("validation" if (part["split"] == "validation").any() else "train")]
-        tuning = tuning.iloc[evenly_spread(np.arange(len(tuning)), config.test.n_tuning)]
+        tuning = tuning.iloc[choose_evenly(np.arange(len(tuning)), config.test.n_tuning)]
         threshold, neighbourhood = _tuned(scene, tuning, folder)
         test = part[part["split"] == "test"]
         find = partial(_peaks, config, threshold=threshold, neighbourhood=neighbourhood)
@@ -152,7 +152,7 @@ def _tuned(scene: Scene, tuning: pd.DataFrame, folder: Path) -> tuple[float, int
             return scene.chosen(mm, voxels)
 
         radii = config.test.radii
-        found, areas = points.best_threshold(some, make_points, true, radii, candidates, **metric(config))  # type: ignore[arg-type]
+        found, areas = points.choose_threshold(some, make_points, true, radii, candidates, **metric(config))  # type: ignore[arg-type]
         if best is None or areas.max() > best[0]:
             best = float(areas.max()), found, neighbourhood
     assert best is not None
@@ -162,8 +162,8 @@ def _tuned(scene: Scene, tuning: pd.DataFrame, folder: Path) -> tuple[float, int
 def _peaks(config: ConfigDict, volume: np.ndarray, threshold: float, neighbourhood: int) -> np.ndarray:
     """[m, 3] voxels that are taken for sources; of cubes their centres."""
     if neighbourhood == CUBES:
-        return points.points_above(np.asarray(cube_centres(volume, config.data.dilation, threshold)), 0)
-    return points.points_above(volume, threshold, neighbourhood)
+        return points.find_points(np.asarray(find_cube_centres(volume, config.data.dilation, threshold)), 0)
+    return points.find_points(volume, threshold, neighbourhood)
 
 
 class Found(NamedTuple):

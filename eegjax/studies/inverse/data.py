@@ -16,13 +16,13 @@ from eegjax.baselines.inverse import METHODS
 from eegjax.data import dataset as datasets
 from eegjax.data.dataset import Dataset, Part
 from eegjax.data.feed import Source
-from eegjax.data.heads.anatomy import cortex_of, head_files
-from eegjax.data.heads.heads import made_of
+from eegjax.data.heads.anatomy import describe_cortex, find_head_files
+from eegjax.data.heads.heads import describe_origin
 from eegjax.errors import UserError, check_choice, did_you_mean, note
 from eegjax.files import locked
 from eegjax.run import roots
 from eegjax.signal.minimum_norm import amplitudes, make_operator
-from eegjax.signal.voxels import coarseness, pairs_in_one_voxel
+from eegjax.signal.voxels import count_pairs_in_one_voxel, describe_coarseness
 from eegjax.studies.inverse import heads
 from eegjax.studies.inverse.heads import Recorded
 from eegjax.studies.inverse.numbers import SLIPS, headline
@@ -45,7 +45,7 @@ def prepare(config: ConfigDict) -> Dataset:
     with locked(root / ".lock"):  # a second run waits instead of preparing the same again
         keys = [_key(config, one, place) for place, one in enumerate(recordings)]
         make = partial(_part, config, max(one.real.n_sources for one in recordings))
-        dataset = datasets.prepare(
+        dataset = datasets.prepare_dataset(
             root,
             "inverse",
             list(enumerate(recordings)),
@@ -86,7 +86,11 @@ def _check(config: ConfigDict) -> None:
 
 def _key(config: ConfigDict, one: Recorded, place: int) -> list[Any]:
     """All that a recording depends on beside the card."""
-    return [[*one], place, made_of(one.real, heads.root_of(config))]  # assumed and real head are of the same files
+    return [
+        [*one],
+        place,
+        describe_origin(one.real, heads.root_of(config)),
+    ]  # assumed and real head are of the same files
 
 
 def _card(config: ConfigDict) -> dict[str, Any]:
@@ -133,13 +137,13 @@ def _part(config: ConfigDict, n_sources: int, place: int, one: Recorded) -> Part
             "voxel_mm": grid.voxel_mm.tolist(),
             "electrode_fit_mm": float(nominal.electrode_fit_mm.mean()),
             "electrode_fit_max_mm": float(nominal.electrode_fit_mm.max()),
-            "cortex": cortex_of(one.nominal.kind, head_files(one.nominal.kind, heads.root_of(config))),
+            "cortex": describe_cortex(one.nominal.kind, find_head_files(one.nominal.kind, heads.root_of(config))),
             "depth_mm": [float(end) for end in (real.depth_m.min() * 1e3, real.depth_m.max() * 1e3)],
             "n_dropped": real.n_dropped,
             "n_sources": len(nominal.sources_m),
             "n_sources_real": len(real.sources_m),
-            "pairs_in_one_voxel": pairs_in_one_voxel(grid.to_voxel(nominal.sources_m * 1e3)),
-            "coarse": coarseness(grid, nominal.sources_m * 1e3) or "",
+            "pairs_in_one_voxel": count_pairs_in_one_voxel(grid.to_voxel(nominal.sources_m * 1e3)),
+            "coarse": describe_coarseness(grid, nominal.sources_m * 1e3) or "",
         },
     )
 

@@ -21,8 +21,8 @@ from eegjax.models.unet_3d import UNet3D
 from eegjax.models.vnet import VNet
 from eegjax.run.study import Task
 from eegjax.signal.minimum_norm import amplitudes
-from eegjax.signal.sources import SourceSpace, simulate
-from eegjax.signal.voxels import scatter
+from eegjax.signal.sources import SourceSpace, simulate_sources
+from eegjax.signal.voxels import scatter_to_voxels
 from eegjax.studies.inverse.answers import record
 from eegjax.studies.inverse.data import source
 from eegjax.studies.inverse.samples import settings, snapshot, truth
@@ -54,7 +54,7 @@ def inputs(config: ConfigDict) -> Callable[[Any, Batch, jax.Array | None, bool],
 
     def volumes(values: jax.Array, voxels: jax.Array, collisions: str, side: int = data.dilation) -> jax.Array:
         """[batch, n_points] -> [batch, n, n, n]."""
-        put = partial(scatter, n=data.n_voxels, collisions=collisions, side=side)
+        put = partial(scatter_to_voxels, n=data.n_voxels, collisions=collisions, side=side)
         return jax.vmap(put)(values, voxels)
 
     def draw(batch: Batch, key: jax.Array | None) -> tuple[jax.Array, jax.Array]:
@@ -62,7 +62,9 @@ def inputs(config: ConfigDict) -> Callable[[Any, Batch, jax.Array | None, bool],
         fixed = jax.vmap(partial(jax.random.fold_in, jax.random.PRNGKey(data.seed)))(batch["seed"])
         keys = fixed if key is None else jax.random.split(key, len(batch["seed"]))
         space = SourceSpace(*(batch[name] for name in SourceSpace._fields))
-        samples = jax.vmap(lambda k, head, factor: simulate(k, head, state, factor))(keys, space, batch["noise"])
+        samples = jax.vmap(lambda k, head, factor: simulate_sources(k, head, state, factor))(
+            keys, space, batch["noise"]
+        )
         return samples.voltages, truth(config, samples.moments, samples.centres, jnp)
 
     def make(stats: Any, batch: Batch, key: jax.Array | None, train: bool) -> Batch:

@@ -11,7 +11,7 @@ import pandas as pd
 from ml_collections import ConfigDict
 
 from eegjax.errors import UserError
-from eegjax.evaluate.points import area, f1_curve, mean_and_sd, paired_interval
+from eegjax.evaluate.points import area_under_curve, f1_curve, mean_and_sd, paired_interval
 
 POINTS = {"mm": ["x_mm", "y_mm", "z_mm"], "voxels": ["x", "y", "z"]}  # the columns of a position, by unit
 SAMPLE = ["example", "recording", "n_true"]  # what samples of two runs have to share to be the same one
@@ -152,7 +152,7 @@ def _of_model(config: ConfigDict, frame: pd.DataFrame, found: Curves, place: int
     group, _ = drawn(active)
     mean, sd = mean_and_sd(values)
     numbers = _with_ends("f1", _mean(values[:, place], group)) | {"f1_sd": float(sd[place])}
-    numbers |= _with_ends("area", _mean(area(config.test.radii, values), group))
+    numbers |= _with_ends("area", _mean(area_under_curve(config.test.radii, values), group))
     for number, radius in enumerate(config.test.radii):
         numbers |= {f"f1_at_{radius:g}": float(mean[number]), f"f1_sd_at_{radius:g}": float(sd[number])}
     numbers |= {name: float(active[name].mean()) for name in ERRORS}

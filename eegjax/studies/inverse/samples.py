@@ -10,7 +10,7 @@ from ml_collections import ConfigDict
 
 from eegjax.data.dataset import Dataset
 from eegjax.errors import UserError, did_you_mean
-from eegjax.signal.sources import Patches, Sample, Zones, simulate
+from eegjax.signal.sources import Patches, Sample, Zones, simulate_sources
 from eegjax.studies.inverse import heads
 from eegjax.studies.inverse.heads import Recorded
 
@@ -77,7 +77,7 @@ def _simulator(state: Patches | Zones) -> Callable[..., Sample]:
     if state not in _simulators:
 
         def many(key: jax.Array, seeds: jax.Array, space: Any, factor: jax.Array) -> Sample:
-            return jax.vmap(lambda seed: simulate(jax.random.fold_in(key, seed), space, state, factor))(seeds)
+            return jax.vmap(lambda seed: simulate_sources(jax.random.fold_in(key, seed), space, state, factor))(seeds)
 
         _simulators[state] = jax.jit(many)
     return _simulators[state]

@@ -15,14 +15,14 @@ from eegjax.data import bci_iv_2a, eegmmidb
 from eegjax.data import dataset as datasets
 from eegjax.data.bci_iv_2a import simulator
 from eegjax.data.dataset import Dataset, Part
-from eegjax.data.feed import Source, window
+from eegjax.data.feed import Source, cut_window
 from eegjax.data.trials import REST, Trials
 from eegjax.errors import UserError, check_choice, note
 from eegjax.files import hash_file, hash_of, locked
 from eegjax.run import roots
 from eegjax.signal.filters import band_pass, notch
-from eegjax.signal.reference import common_average, to_channel
-from eegjax.signal.resample import resample
+from eegjax.signal.reference import reference_to_average, reference_to_channel
+from eegjax.signal.resampling import resample
 from eegjax.signal.standardise import exponential_moving_standardise
 
 READERS: dict[str, ModuleType] = {"bci_iv_2a": bci_iv_2a, "eegmmidb": eegmmidb}
@@ -49,7 +49,7 @@ def prepare(config: ConfigDict) -> Dataset:
         # the name counts too: that of an EEGMMIDB run tells the classes
         keys = [[file.subject, file.session, [[path.name, hashes[path]] for path in _paths(file)]] for file in files]
         name = f"motor-imagery-{config.data.dataset}"
-        dataset = datasets.prepare(
+        dataset = datasets.prepare_dataset(
             root, name, files, keys, lambda file: _part(config, file), _card(config), config.run.workers
         )
     return _usable(dataset)
@@ -217,9 +217,9 @@ def _filtered(config: ConfigDict, trials: Trials) -> np.ndarray:
     if data.l_freq_hz or data.h_freq_hz:
         eeg = band_pass(eeg, trials.sfreq, data.l_freq_hz or None, data.h_freq_hz or None, causal=data.causal)
     if data.reference == "average":
-        eeg = np.asarray(common_average(eeg))
+        eeg = np.asarray(reference_to_average(eeg))
     elif data.reference:
-        eeg = np.asarray(to_channel(eeg, trials.ch_names, data.reference))
+        eeg = np.asarray(reference_to_channel(eeg, trials.ch_names, data.reference))
     if data.sfreq != trials.sfreq:
         if np.isnan(eeg).any():
             raise UserError(
@@ -276,7 +276,7 @@ def n_control(config: ConfigDict) -> int:
 
 def source(config: ConfigDict, dataset: Dataset) -> Source:
     """Each trial's window, its label, and the number of its subject."""
-    columns, _ = window(dataset, "eeg", dataset.index["start"].to_numpy(float), n_times(config))
+    columns, _ = cut_window(dataset, "eeg", dataset.index["start"].to_numpy(float), n_times(config))
     subjects = sorted(dataset.index["subject"].unique())
     number = dataset.index["subject"].map({name: k for k, name in enumerate(subjects)}).to_numpy(np.int32)
     table = {**columns, "label": labels(config, dataset.index), "subject": number}

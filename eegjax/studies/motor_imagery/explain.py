@@ -17,7 +17,7 @@ import pandas as pd
 from ml_collections import ConfigDict
 
 from eegjax.data.dataset import Dataset
-from eegjax.explain.sensitivity import gradients
+from eegjax.explain.sensitivity import compute_gradients
 from eegjax.models.vae_classifier import VAEClassifier
 from eegjax.run import explanations
 from eegjax.run.apply import batches
@@ -59,7 +59,7 @@ def _explained(config: ConfigDict, dataset: Dataset, folder: Path, rows: np.ndar
             logits: Any = classifier.apply(weights, x, train=False)
             return cross_entropy(logits, batch["label"].astype(jnp.int32))
 
-        slopes = gradients(per_trial, x if vae and net.extra else rebuilt)
+        slopes = compute_gradients(per_trial, x if vae and net.extra else rebuilt)
         return slopes.mean(-2), x, rebuilt
 
     found = []

@@ -23,8 +23,8 @@ from eegjax.models.shallow import ShallowConvNet
 from eegjax.models.vae import VAE
 from eegjax.models.vae_classifier import VAEClassifier
 from eegjax.run.study import Task
-from eegjax.signal.alignment import euclidean_alignment_matrix
-from eegjax.signal.resample import upsample
+from eegjax.signal.alignment import fit_euclidean_alignment
+from eegjax.signal.resampling import upsample
 from eegjax.signal.standardise import fit_per_channel, fit_per_time_sample
 from eegjax.studies.motor_imagery.data import classes, labels, n_times, source
 from eegjax.train.losses import cross_entropy
@@ -75,7 +75,7 @@ def _alignment(config: ConfigDict, dataset: Dataset, fold: Fold) -> np.ndarray:
             matrices.append(np.eye(dataset.arrays["eeg"].shape[1]))
             continue
         try:
-            matrices.append(euclidean_alignment_matrix(_trials(config, dataset, trained if len(trained) else own)))
+            matrices.append(fit_euclidean_alignment(_trials(config, dataset, trained if len(trained) else own)))
         except UserError as error:
             raise UserError(f"config.inputs.align is 'euclidean', subject {name}: {error}") from error
     return np.stack(matrices).astype(np.float32)

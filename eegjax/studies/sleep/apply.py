@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 from ml_collections import ConfigDict
 
-from eegjax.data.formats.annotations import stage_texts, write_edf_annotations, write_epochs_tsv
+from eegjax.data.formats.annotations import make_stage_texts, write_edf_annotations, write_epochs_tsv
 from eegjax.data.recording import PASSED, EegChannel, plain_name, read_eeg_channel
 from eegjax.errors import note
 from eegjax.evaluate.night import certainty, night_statistics
@@ -131,7 +131,7 @@ def _write(out: Path, config: ConfigDict, recording: EegChannel, staged: Staged,
     stem = Path(name.removesuffix(".gz")).stem
     labels = [names[stage] for stage in staged.stages]
     write_epochs_tsv(out / f"{stem}_epochs.tsv", staged.onset_s, EPOCH_S, labels, staged.probabilities, names)
-    texts = stage_texts(labels, names)
+    texts = make_stage_texts(labels, names)
     write_edf_annotations(out / f"{stem}_annotations.edf", staged.onset_s, EPOCH_S, texts, recording.start)
     simulated = said["trained_on_simulated_data"]
     title = f"{name}, {recording.ch_name}, by {said['model']}{' trained on simulated nights' if simulated else ''}"

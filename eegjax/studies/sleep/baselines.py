@@ -28,10 +28,10 @@ def baselines(config: ConfigDict, dataset: Dataset, folds: Sequence[Fold]) -> pd
             "band_powers": baselines_sleep.band_power_regression(
                 features[train], targets[train], features[test], len(names), balanced=False
             ),
-            "majority": baselines_sleep.majority(targets[train], len(test), len(names)),
+            "majority": baselines_sleep.predict_majority(targets[train], len(test), len(names)),
         }
         if set(recording[test]) <= set(recording[train]):
-            rows["nearest_label"] = baselines_sleep.nearest_label(
+            rows["nearest_label"] = baselines_sleep.predict_nearest(
                 recording[train], position[train], targets[train], recording[test], position[test], len(names)
             )
         if dataset.card["simulated"]:

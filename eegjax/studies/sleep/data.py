@@ -13,10 +13,10 @@ from ml_collections import ConfigDict
 from eegjax.data import dataset as datasets
 from eegjax.data import sleep_edf
 from eegjax.data.dataset import Dataset, Part
-from eegjax.data.feed import Source, window
+from eegjax.data.feed import Source, cut_window
 from eegjax.data.formats.edf_header import read_edf_header
 from eegjax.data.sleep_edf import simulator
-from eegjax.data.sleep_edf.fetch import lights_off
+from eegjax.data.sleep_edf.fetch import read_lights_off
 from eegjax.errors import UserError, note
 from eegjax.files import hash_file, hash_of, locked
 from eegjax.run import roots
@@ -49,7 +49,9 @@ def prepare(config: ConfigDict) -> Dataset:
         pairs = sleep_edf.find_pairs(folder)
         keys = [[pair.recording, hash_file(pair.psg), hash_file(pair.hypnogram)] for pair in pairs]
         card = _card(config)
-        return datasets.prepare(root, "sleep", pairs, keys, lambda p: _part(config, p), card, config.run.workers)
+        return datasets.prepare_dataset(
+            root, "sleep", pairs, keys, lambda p: _part(config, p), card, config.run.workers
+        )
 
 
 def _simulated(config: ConfigDict, root: Path) -> Path:
@@ -134,7 +136,7 @@ def _night(config: ConfigDict, pair: sleep_edf.Pair, stages: np.ndarray) -> slic
     lights off neither is known: the margin then decides.
     """
     night = sleep_edf.crop_to_sleep(stages, config.data.margin_s)
-    time = lights_off(pair.recording) if config.data.crop == "lights" else None
+    time = read_lights_off(pair.recording) if config.data.crop == "lights" else None
     if time is None:
         return night
     begun = datetime.datetime.strptime(read_edf_header(pair.psg).start_time, "%H.%M.%S").time()
@@ -192,10 +194,10 @@ def source(config: ConfigDict, dataset: Dataset) -> Source:
     label = {"label": labels(config, dataset.index)}
     if config.model.name in ON_SIGNAL:
         start = epoch_starts(dataset) - round(before_s * SPECTROGRAM.sfreq)
-        columns, _ = window(dataset, "eeg", start.astype(float), n_samples(config))
+        columns, _ = cut_window(dataset, "eeg", start.astype(float), n_samples(config))
         return Source({"eeg": dataset.arrays["eeg"]}, {"eeg": n_samples(config)}, {**columns, **label})
     start = dataset.index["start"].to_numpy() - before_s / FRAME_S + 0.5  # half a frame: pixels stand for their middles
-    columns, fraction = window(dataset, "image", start, n_frames(config))
+    columns, fraction = cut_window(dataset, "image", start, n_frames(config))
     table = {**columns, "fraction": fraction, **label}
     return Source({"image": dataset.arrays["image"]}, {"image": n_frames(config) + 1}, table)
 

@@ -21,9 +21,9 @@ from ml_collections import ConfigDict
 
 from eegjax.data.dataset import Dataset
 from eegjax.data.feed import Batch, gather
-from eegjax.data.splits import evenly_spread
-from eegjax.explain.activations import HIDDEN_STATE, activation_maps, vgg16_layers
-from eegjax.explain.sensitivity import accumulate, class_means, gradients
+from eegjax.data.splits import choose_evenly
+from eegjax.explain.activations import HIDDEN_STATE, compute_activation_maps, vgg16_layers
+from eegjax.explain.sensitivity import accumulate, class_means, compute_gradients
 from eegjax.models.vgg import VGG16Features
 from eegjax.run import explanations
 from eegjax.run.apply import batches
@@ -64,7 +64,7 @@ def _explained(config: ConfigDict, dataset: Dataset, folder: Path, tested: pd.Da
     if not len(shown):
         return found
     network = load(folder, config.model.name, at_most=1)[0]
-    of_stages = [evenly_spread(rows[targets == stage], EPOCHS_PER_STAGE) for stage in np.unique(targets)]
+    of_stages = [choose_evenly(rows[targets == stage], EPOCHS_PER_STAGE) for stage in np.unique(targets)]
     chosen = np.sort(np.concatenate(of_stages))
     maps, count = _sensitivity(config, dataset, network, rows, chosen)
     image = pictures[: len(shown)] * (shown >= 0)[:, None, None, None]
@@ -91,7 +91,7 @@ def _sensitivity(
         def losses(maps: jax.Array) -> jax.Array:
             return per_example(unweighted, head(variables, maps), batch)[0]
 
-        each = gradients(losses, batch["inputs"], partial(features, variables))
+        each = compute_gradients(losses, batch["inputs"], partial(features, variables))
         return accumulate(total, count, each, batch["label"], wanted)
 
     variables = jax.device_put(network.variables)
@@ -145,7 +145,7 @@ def _activations(config: ConfigDict, dataset: Dataset, network: Trained, shown: 
     net, make = model(config, dataset), inputs(config)
 
     def maps(variables: Any, batch: Batch) -> dict[str, jax.Array]:
-        return activation_maps(net, variables, make(network.stats, batch, None, False)["inputs"], layers)
+        return compute_activation_maps(net, variables, make(network.stats, batch, None, False)["inputs"], layers)
 
     found = jax.jit(maps, compiler_options=_quickly())(network.variables, _batch(config, dataset, shown))
     return {f"activation/{layer}": np.asarray(found[layer]) for layer in layers}

@@ -10,11 +10,11 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from eegjax.data.dataset import Dataset
-from eegjax.data.feed import Batch, gather, in_order
+from eegjax.data.feed import Batch, gather, iterate_in_order
 from eegjax.data.formats.weight_file import read_weights
 from eegjax.data.splits import Fold
 from eegjax.errors import UserError, check_choice
-from eegjax.evaluate.transitions import count_transitions, transition_probabilities
+from eegjax.evaluate.transitions import count_transitions, estimate_transitions
 from eegjax.models.layers import dtype_of
 from eegjax.models.lstm import RawLSTM
 from eegjax.models.pretrained import IMAGENET_MEAN, IMAGENET_STD, load_vgg16
@@ -77,7 +77,7 @@ def fit_labels(config: ConfigDict, dataset: Dataset, fold: Fold) -> dict[str, np
         "class_weights": weights,
         "prior": shares,
         "trained_prior": weights * drawn / (weights * drawn).sum(),
-        "transitions": transition_probabilities(moves),
+        "transitions": estimate_transitions(moves),
     }
 
 
@@ -97,7 +97,7 @@ def _mean_image(config: ConfigDict, dataset: Dataset, fold: Fold) -> np.ndarray:
     """[size, size, n_channels]: the mean of the training part's images, as the network sees them."""
     reader, total = source(config, dataset), np.zeros(())
     summed = jax.jit(lambda batch: jnp.where(batch["mask"][:, None, None, None], images_of(config, batch), 0).sum(0))
-    for rows, mask in in_order(fold.train, 64):
+    for rows, mask in iterate_in_order(fold.train, 64):
         total = total + np.asarray(summed(gather(np, reader, rows, mask)), np.float64)
     return total / len(fold.train)
 
@@ -211,7 +211,7 @@ def inputs(config: ConfigDict) -> Callable[[Any, Batch, jax.Array | None, bool],
 def images_of(config: ConfigDict, batch: Batch) -> jax.Array:
     """Cut at the epoch, coloured, resized, scaled."""
     size, standard = config.inputs.size, config.inputs.scale == "standard"
-    picture = images.to_image(images.crop(batch["image"], batch["fraction"], n_frames(config)))
+    picture = images.to_image(images.crop_frames(batch["image"], batch["fraction"], n_frames(config)))
     if config.inputs.colour == "jet":
         picture = 255 * images.colour(jnp.round(picture[..., 0]), images.jet(255))
         picture = images.resize(picture, size, size)

@@ -170,7 +170,7 @@ def test_depth_0_is_all_levels_and_more_than_there_are_is_refused() -> None:
 def folds(n_samples: int, kind: str, **fields: Any) -> splits.Fold:
     dataset = SimpleNamespace(index=pd.DataFrame({"subject": np.arange(n_samples) % 4}))
     (fold,) = folds_of(configure(f"paper,splits={kind}", **fields), dataset)
-    splits.check([fold])
+    splits.check_folds([fold])
     return fold
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from eegjax.data.dataset import Dataset
 from eegjax.data.feed import gather
-from eegjax.data.splits import evenly_spread
+from eegjax.data.splits import choose_evenly
 from eegjax.run import weights as trained
 from eegjax.studies.sleep import data as sleep_data
 from eegjax.studies.sleep import explain as sleep_explain
@@ -76,7 +76,7 @@ def test_a_map_is_the_mean_of_each_epoch_s_own_gradient(runs, name: str) -> None
     index = run.dataset.index.iloc[rows]
     position = (index["onset_s"] / 30).round().astype(int).to_numpy() + 10_000 * (index["session"] == "2").to_numpy()
     chosen = np.concatenate(
-        [evenly_spread(rows[targets == stage], sleep_explain.EPOCHS_PER_STAGE) for stage in range(len(STAGES))]
+        [choose_evenly(rows[targets == stage], sleep_explain.EPOCHS_PER_STAGE) for stage in range(len(STAGES))]
     )
     distance = np.abs(position[:, None] - position[np.isin(rows, chosen)][None]).min(1)
     units, scored = sleep.TASK.units(run.config, run.dataset, rows[distance < 4] if "lstm" in name else chosen, False)

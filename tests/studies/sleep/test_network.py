@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 
 from eegjax.data.dataset import Dataset
-from eegjax.data.feed import Sampler, batch_indices, gather
+from eegjax.data.feed import Sampler, draw_batch, gather
 from eegjax.data.splits import Fold
 from eegjax.errors import UserError
 from eegjax.studies.sleep import network as sleep_network
@@ -209,7 +209,7 @@ def test_the_trained_prior_is_the_shares_that_training_draws(configure, fold, le
     units, _ = sleep.TASK.units(config, dataset, fold.train, True)
     first = targets[units.reshape(len(units), -1)[:, 0]]
     sampler = Sampler(units, first, 4, balance)
-    drawn = [batch_indices(sampler, 0, epoch, step)[0] for epoch in range(400) for step in range(sampler.n_steps)]
+    drawn = [draw_batch(sampler, 0, epoch, step)[0] for epoch in range(400) for step in range(sampler.n_steps)]
     rows = np.concatenate([part.ravel() for part in drawn])
     counted = np.bincount(targets[rows[rows >= 0]], minlength=5) * stats["class_weights"]
     np.testing.assert_allclose(stats["trained_prior"], counted / counted.sum(), atol=0.02)

@@ -138,7 +138,7 @@ def test_windows_on_two_sides_of_a_block_share_no_sample(config, context: int) -
     changed = with_fields(config, data__context_epochs=context, splits__n_test_subjects=0, splits__n_blocks=3)
     source = sleep.TASK.source(changed, dataset)
     folds = sleep.folds(changed, dataset)
-    splits.check(folds)
+    splits.check_folds(folds)
     assert sorted(np.concatenate([fold.test for fold in folds]).tolist()) == list(range(len(dataset.index)))
     for fold in folds:
         assert not (samples_read(source, fold.train) & samples_read(source, fold.test)).any()
@@ -433,7 +433,7 @@ def test_the_baselines_on_a_real_night(tiny: Callable, data_root: Path) -> None:
     counts = np.bincount(sleep.TASK.labels(config, dataset.index))
     assert dict(zip(sleep.TASK.classes(config), counts.tolist(), strict=True)) == real
     folds = sleep.folds(config, dataset)
-    splits.check(folds)
+    splits.check_folds(folds)
     assert len(folds) == 10
     frame = sleep.baselines(config, dataset, folds)
     assert "ceiling" not in set(frame["model"])  # nobody knows the truth here

@@ -10,7 +10,9 @@ from scipy import signal
 from eegjax.errors import UserError
 
 LARGEST_FACTOR = 10_000
-CUTOFF, HALF_LENGTH, KAISER_BETA = 0.95, 64, 8.0  # of the smaller Nyquist frequency; samples at the lower rate; 80 dB
+CUTOFF = 0.95  # of the smaller Nyquist frequency
+HALF_LENGTH = 64  # samples at the lower rate
+KAISER_BETA = 8.0  # 80 dB
 
 
 def resample(x: np.ndarray, sfreq: float, to_sfreq: float) -> np.ndarray:
