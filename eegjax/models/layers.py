@@ -12,7 +12,10 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import PartitionSpec
 
+from eegjax.errors import check_choice
 from eegjax.models import operations
+
+DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}  # of the arithmetic, by name
 
 he_normal = nn.initializers.variance_scaling(2.0, "fan_in", "truncated_normal")
 lecun_normal = nn.initializers.lecun_normal()
@@ -150,3 +153,13 @@ def group_norm(x: jax.Array, *, dtype: Any, name: str) -> jax.Array:
 def prelu(x: jax.Array, *, name: str) -> jax.Array:
     """x where it is positive, else x by a learned slope, one for all channels and a quarter at first."""
     return nn.PReLU(negative_slope_init=0.25, name=name)(x)
+
+
+def dtype_of(precision: str) -> Any:
+    """The dtype of the arithmetic by its name, `float32` or `bfloat16`.
+
+    Raises:
+        UserError: `precision` is none of `DTYPES`.
+    """
+    check_choice("precision", precision, DTYPES)
+    return DTYPES[precision]

@@ -56,7 +56,7 @@ def tables(config: ConfigDict, root: str | None, study: Study, launch: Callable[
     simulated = bool(read_json(next(iter(folders.values())) / "metrics.json")["simulated"])
     if len(folders) > 1:
         print(_overview(folders, place / "tables", simulated))
-    if compared := study.gathered(folders, place):
+    if compared := study.compare(folders, place):
         print(compared)
     provenance = {
         "command": sys.argv,

@@ -85,9 +85,7 @@ class Scene:
 # ---- what a network said
 
 
-def columns(
-    config: ConfigDict, dataset: Dataset, frame: pd.DataFrame, values: np.ndarray, folder: Path
-) -> pd.DataFrame:
+def record(config: ConfigDict, dataset: Dataset, frame: pd.DataFrame, values: np.ndarray, folder: Path) -> pd.DataFrame:
     """Write a network's volumes [n, d, h, w] beside the run, 0 where no source can be; the frame says which is which.
 
     Not in half precision: in it probabilities near 1 are equal, and peaks among them can't be told from plateaus.
@@ -98,7 +96,7 @@ def columns(
     path = volume_file(folder, frame)
     if jax.process_index() == 0:
         write_aside(path, partial(_save, kept.astype(np.float32)))
-    return frame.drop(columns="target").assign(volume=np.arange(len(frame)))
+    return frame.assign(volume=np.arange(len(frame)))
 
 
 def _save(array: np.ndarray, path: Path) -> None:
@@ -112,7 +110,7 @@ def volume_file(folder: Path, frame: pd.DataFrame) -> Path:
     return folder / "volumes" / f"{first['model']}-{first['member']:03d}-{first['split']}.npy"
 
 
-def calibrate(
+def decode(
     config: ConfigDict, dataset: Dataset, folds: Sequence[Fold], predictions: pd.DataFrame, folder: Path
 ) -> pd.DataFrame:
     """The points of every tested sample: each member's threshold and peak-finding are tuned on training samples."""

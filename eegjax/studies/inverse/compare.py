@@ -44,7 +44,7 @@ def _row(network: str, task: str, form: str) -> str:
     return f"{network}, {task}, {form}"
 
 
-def gathered(folders: Mapping[str, Path], place: Path) -> str:
+def compare(folders: Mapping[str, Path], place: Path) -> str:
     """Compare finished runs, and draw losses (Figure 2) and F1 (Figure 4) of plain and dilated points side by side.
 
     Args:

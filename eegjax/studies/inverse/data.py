@@ -10,7 +10,6 @@ from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
-import pandas as pd
 from ml_collections import ConfigDict
 
 from eegjax.baselines.inverse import METHODS
@@ -19,7 +18,7 @@ from eegjax.data.dataset import Dataset, Part
 from eegjax.data.feed import Source
 from eegjax.data.heads.anatomy import cortex_of, head_files
 from eegjax.data.heads.heads import made_of
-from eegjax.errors import UserError, did_you_mean, note
+from eegjax.errors import UserError, check_choice, did_you_mean, note
 from eegjax.files import locked
 from eegjax.run import roots
 from eegjax.signal.minimum_norm import amplitudes, make_operator
@@ -62,13 +61,9 @@ def prepare(config: ConfigDict) -> Dataset:
 
 
 def _check(config: ConfigDict) -> None:
-    kind, kinds = config.splits.kind, ("random", "head", "search")
-    if kind not in kinds:
-        raise UserError(f"config.splits.kind is '{kind}'; there are {', '.join(kinds)}.{did_you_mean(kind, kinds)}")
-    data, lengths = (
-        config.data,
-        {len(value) for name, value in config.data.left_out.items() if isinstance(value, tuple)},
-    )
+    check_choice("config.splits.kind", config.splits.kind, ("random", "head", "search"))
+    data = config.data
+    lengths = {len(value) for name, value in data.left_out.items() if isinstance(value, tuple)}
     if len(lengths) != 1:
         raise UserError(
             "config.data.left_out: its lists are of different lengths, expected one entry for each way; correct them"
@@ -147,21 +142,6 @@ def _part(config: ConfigDict, n_sources: int, place: int, one: Recorded) -> Part
             "coarse": coarseness(grid, nominal.sources_m * 1e3) or "",
         },
     )
-
-
-def classes(config: ConfigDict) -> tuple[str, ...]:
-    """What a voxel may be."""
-    return ("background", "source")
-
-
-def labels(config: ConfigDict, index: pd.DataFrame) -> np.ndarray:
-    """[n] int8: samples have no classes, all are 0."""
-    return np.zeros(len(index), np.int8)
-
-
-def units(config: ConfigDict, dataset: Dataset, rows: np.ndarray, train: bool) -> tuple[np.ndarray, np.ndarray]:
-    """Single samples."""
-    return rows, np.ones(rows.shape, bool)
 
 
 def source(config: ConfigDict, dataset: Dataset) -> Source:

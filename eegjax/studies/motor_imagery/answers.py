@@ -13,7 +13,7 @@ from eegjax.studies.motor_imagery.data import classes
 from eegjax.studies.motor_imagery.folds import TASKS
 
 
-def calibrate(
+def decode(
     config: ConfigDict, dataset: Dataset, folds: Sequence[Fold], predictions: pd.DataFrame, folder: Path
 ) -> pd.DataFrame:
     """The predictions, of a binary task among its two classes only: the trial is known to be one of them."""

@@ -164,7 +164,7 @@ class Row(NamedTuple):
     run: Finished
 
 
-def gathered(folders: Mapping[str, Path], place: Path) -> str:
+def compare(folders: Mapping[str, Path], place: Path) -> str:
     """Compare finished runs: cells, optimisers, upsampling, VAE, networks per subject or of all, lengths of the window.
 
     Args:

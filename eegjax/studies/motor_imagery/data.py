@@ -17,7 +17,7 @@ from eegjax.data.bci_iv_2a import simulator
 from eegjax.data.dataset import Dataset, Part
 from eegjax.data.feed import Source, window
 from eegjax.data.trials import REST, Trials
-from eegjax.errors import UserError, did_you_mean, note
+from eegjax.errors import UserError, check_choice, note
 from eegjax.files import hash_file, hash_of, locked
 from eegjax.run import roots
 from eegjax.signal.filters import band_pass, notch
@@ -56,11 +56,7 @@ def prepare(config: ConfigDict) -> Dataset:
 
 
 def _reader(config: ConfigDict) -> ModuleType:
-    if config.data.dataset not in READERS:
-        raise UserError(
-            f"config.data.dataset is '{config.data.dataset}'; there are {', '.join(READERS)}."
-            + did_you_mean(config.data.dataset, list(READERS))
-        )
+    check_choice("config.data.dataset", config.data.dataset, READERS)
     return READERS[config.data.dataset]
 
 
@@ -285,11 +281,6 @@ def source(config: ConfigDict, dataset: Dataset) -> Source:
     number = dataset.index["subject"].map({name: k for k, name in enumerate(subjects)}).to_numpy(np.int32)
     table = {**columns, "label": labels(config, dataset.index), "subject": number}
     return Source({"eeg": dataset.arrays["eeg"]}, {"eeg": n_times(config)}, table)
-
-
-def units(config: ConfigDict, dataset: Dataset, rows: np.ndarray, train: bool) -> tuple[np.ndarray, np.ndarray]:
-    """Single trials."""
-    return rows, np.ones(rows.shape, bool)
 
 
 def trials_uv(config: ConfigDict, dataset: Dataset, band_hz: Sequence[float]) -> tuple[np.ndarray, np.ndarray]:

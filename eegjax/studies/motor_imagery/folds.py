@@ -11,7 +11,7 @@ from ml_collections import ConfigDict
 
 from eegjax.data.dataset import Dataset
 from eegjax.data.splits import Fold
-from eegjax.errors import UserError, did_you_mean
+from eegjax.errors import UserError, check_choice
 
 TASKS = {"four": (0, 1, 2, 3), "left_right": (0, 1), "fists_feet": (2, 3)}
 RUN_PAIRS = ((4, 6), (8, 10), (12, 14))  # of EEGMMIDB: one run of each pair of classes
@@ -33,10 +33,7 @@ def folds(config: ConfigDict, dataset: Dataset) -> list[Fold]:
         UserError: no such kind, one that the data set can't give, or a class that a fold lacks.
     """
     kind = config.splits.kind
-    if kind not in KINDS:
-        raise UserError(
-            f"config.splits.kind is '{kind}'; there are {', '.join(KINDS)}.{did_you_mean(kind, list(KINDS))}"
-        )
+    check_choice("config.splits.kind", kind, KINDS)
     if kind == "pooled" and config.protocol != "paper":
         raise UserError(
             "config.splits.kind is 'pooled', which has trials of one run on both sides: it is the published split, for "

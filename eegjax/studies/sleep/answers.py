@@ -18,7 +18,7 @@ from eegjax.studies.sleep.data import (
 from eegjax.studies.sleep.network import fit_labels
 
 
-def calibrate(
+def decode(
     config: ConfigDict, dataset: Dataset, folds: Sequence[Fold], predictions: pd.DataFrame, folder: Path
 ) -> pd.DataFrame:
     """The predictions, and beside them those after prior correction and after Viterbi smoothing, where asked for.
@@ -32,11 +32,11 @@ def calibrate(
     frames = [predictions]
     for _, part in predictions.groupby(["model", "fold", "seed", "split"], sort=False):
         one.model.name, fold = part["model"].iloc[0], by_name[part["fold"].iloc[0]]
-        frames += decoded(config, fit_labels(one, dataset, fold), part)
+        frames += decode_member(config, fit_labels(one, dataset, fold), part)
     return pd.concat(frames, ignore_index=True)
 
 
-def decoded(config: ConfigDict, stats: Any, part: pd.DataFrame) -> Iterator[pd.DataFrame]:
+def decode_member(config: ConfigDict, stats: Any, part: pd.DataFrame) -> Iterator[pd.DataFrame]:
     """The rows of one member's predictions anew: corrected for the training's prior, and smoothed along the night."""
     columns, name = [f"p_{one}" for one in classes(config)], part["model"].iloc[0]
     probabilities = part[columns].to_numpy(float)

@@ -13,12 +13,14 @@ from eegjax.data.dataset import Dataset
 from eegjax.data.feed import Batch, gather, in_order
 from eegjax.data.formats.weight_file import read_weights
 from eegjax.data.splits import Fold
-from eegjax.errors import UserError, did_you_mean
+from eegjax.errors import UserError, check_choice
 from eegjax.evaluate.transitions import count_transitions, transition_probabilities
+from eegjax.models.layers import dtype_of
 from eegjax.models.lstm import RawLSTM
 from eegjax.models.pretrained import IMAGENET_MEAN, IMAGENET_STD, load_vgg16
 from eegjax.models.vgg import VGG16, VGG16Features
 from eegjax.models.vgg_conv_lstm import VGG16ConvLSTM
+from eegjax.run.study import Task
 from eegjax.signal import image as images
 from eegjax.studies.sleep.data import (
     ON_SIGNAL,
@@ -34,7 +36,6 @@ from eegjax.studies.sleep.data import (
 from eegjax.train.losses import cross_entropy
 
 MODELS = ("vgg16", "vgg16_conv_lstm", "lstm")
-DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
 TRAINABLE = ("all", "fc", "head")
 LARGEST_Z = 20.0  # of the raw signal: beyond it is an artefact, and a network that saw it would learn from that
 
@@ -107,11 +108,9 @@ def model(config: ConfigDict, dataset: Dataset) -> nn.Module:
     Raises:
         UserError: no such network, weights that aren't said, or settings that exclude one another.
     """
-    name, settings = config.model.name, config.model
-    if name not in MODELS:
-        raise UserError(f"config.model.name is '{name}'; there are {', '.join(MODELS)}.{did_you_mean(name, MODELS)}")
-    if config.train.precision not in DTYPES:
-        raise UserError(f"config.train.precision is '{config.train.precision}'; there are {', '.join(DTYPES)}")
+    name = config.model.name
+    settings = config.model
+    check_choice("config.model.name", name, MODELS)
     if not settings.weights and name not in ON_SIGNAL:
         raise UserError(
             "config.model.weights is not set: give --config.model.weights=FILE, the state dict of "
@@ -128,7 +127,7 @@ def model(config: ConfigDict, dataset: Dataset) -> nn.Module:
         field = "config.test.dropout=true" if config.test.dropout else f"config.model.trainable={trainable(config)}"
         raise UserError(f"config.model.batch_norm is true, which excludes {field}: choose one of them")
     common = {"n_outputs": len(classes(config)), "width": settings.width, "dropout": settings.dropout}
-    common |= {"dtype": DTYPES[config.train.precision]}
+    common |= {"dtype": dtype_of(config.train.precision)}
     if name == "lstm":
         return RawLSTM(**common, n_cells=settings.n_cells)
     if name == "vgg16":
@@ -147,10 +146,7 @@ def trainable(config: ConfigDict) -> str:
         return "all"
     if not given:
         return "all" if config.model.weights == "none" else "fc"
-    if given not in TRAINABLE:
-        raise UserError(
-            f"config.model.trainable is '{given}'; there are {', '.join(TRAINABLE)}.{did_you_mean(given, TRAINABLE)}"
-        )
+    check_choice("config.model.trainable", given, TRAINABLE)
     if given != "all" and config.model.weights == "none":
         raise UserError(
             f"config.model.trainable is '{given}', but config.model.weights is 'none': what isn't trained would stay "
@@ -177,7 +173,7 @@ def backbone(config: ConfigDict) -> nn.Module | None:
             "config.inputs.subtract_mean is true, which makes other images of each fold, but a frozen backbone's "
             "features are computed once for all; choose config.model.trainable=all"
         )
-    return VGG16Features(config.model.width, dtype=DTYPES[config.train.precision])
+    return VGG16Features(config.model.width, dtype=dtype_of(config.train.precision))
 
 
 def pretrained(config: ConfigDict, params: Any) -> Any:
@@ -199,8 +195,7 @@ def pretrained(config: ConfigDict, params: Any) -> Any:
 def inputs(config: ConfigDict) -> Callable[[Any, Batch, jax.Array | None, bool], Batch]:
     """Frames of levels -> images [..., size, size, 1 or 3], or samples -> signal [..., n_times, 1]."""
     for field, words in (("colour", ("gray", "jet")), ("scale", ("raw", "standard"))):
-        if config.inputs[field] not in words:
-            raise UserError(f"config.inputs.{field} is '{config.inputs[field]}'; there are {', '.join(words)}")
+        check_choice(f"config.inputs.{field}", config.inputs[field], words)
 
     def make_image(stats: Any, batch: Batch, key: jax.Array | None, train: bool) -> Batch:
         image = images_of(config, batch)
@@ -237,6 +232,16 @@ def loss(config: ConfigDict) -> Callable[[Any, Any, Batch], tuple[jax.Array, dic
     return per_example
 
 
-def predict(config: ConfigDict) -> Callable[[jax.Array], jax.Array]:
-    """Logits -> probabilities."""
-    return jax.nn.softmax
+TASK = Task(
+    classes=classes,
+    labels=labels,
+    source=source,
+    units=units,
+    fit=fit,
+    model=model,
+    backbone=backbone,
+    frozen=frozen,
+    pretrained=pretrained,
+    inputs=inputs,
+    loss=loss,
+)
