@@ -25,7 +25,7 @@ INLINE = re.compile(r"`([^`\n]+)`")
 SCRIPTS = {"run": "main", **{name: name for name in ("predict", "tables", "prepare", "benchmark")}}
 FIELD = re.compile(r"(?!.*\.py$)(?:config\.)?((?:data|splits|inputs|model|train|test|run)(?:\.\w+)+)(?:=.*)?")
 FILE = re.compile(r"(eegjax|configs|launch|docs)/[\w/.]+")
-PUBLIC = ("models", "data", "evaluate", "signal", "explain", "train", "run")
+PUBLIC = ("models", "data", "evaluate", "signal", "explain", "baselines", "train", "run")
 NUMBERS = {"N": "2", "NAME": "shallow"}  # what stands for a value in a command
 
 
