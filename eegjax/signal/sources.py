@@ -93,7 +93,11 @@ def make_source_space(
     """A head's arrays in single precision, padded to a number of sources so that heads can be stacked.
 
     Args:
-        sources_m, orientations, depth_m, zone, lead_field: as in `SourceSpace`, of any precision.
+        sources_m: as in `SourceSpace`, of any precision.
+        orientations: as in `SourceSpace`, of any precision.
+        depth_m: as in `SourceSpace`, of any precision.
+        zone: as in `SourceSpace`, of any precision.
+        lead_field: as in `SourceSpace`, of any precision.
         n_sources: of the result; None for as many as there are.
 
     Raises:

@@ -62,7 +62,8 @@ def make_grids(electrodes_mm: np.ndarray, sources_mm: np.ndarray, n: int, scalin
     """Make the grid of the electrodes and that of the sources.
 
     Args:
-        electrodes_mm, sources_mm: [n_points, 3] float, mm.
+        electrodes_mm: [n_points, 3] float, mm.
+        sources_mm: [n_points, 3] float, mm.
         n: voxels along a side.
         scaling: "separate", the paper's: each axis is scaled from its least coordinate to its greatest, for electrodes
             and for sources, so that how they lie to each other is lost. "paired", the other one of the paper's code:

@@ -118,7 +118,11 @@ def oracle(seed: int, subject: int, session: str, n_runs: int = 6, n_trials_per_
     of them. The window is the 4 s after the cue, and the EEG is that before artifacts and amplifier.
 
     Args:
-        seed, subject, session, n_runs, n_trials_per_run: as for `write_session`.
+        seed: as for `write_session`.
+        subject: as for `write_session`.
+        session: as for `write_session`.
+        n_runs: as for `write_session`.
+        n_trials_per_run: as for `write_session`.
 
     Returns:
         [n_trials, 4] float64, rows that sum to 1, in the order of the file's trials.
