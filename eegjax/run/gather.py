@@ -3,17 +3,19 @@
 import re
 import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 
 import pandas as pd
 from ml_collections import ConfigDict
 
-from eegjax.files import hash_of, read_json, write_aside
+from eegjax.files import hash_of, write_aside
+from eegjax.report.cells import format_interval
 from eegjax.report.page import write_page
-from eegjax.report.tables import format_interval, write_table
+from eegjax.report.tables import write_table
 from eegjax.run import folder as runs
+from eegjax.run.finished import Finished, read
 from eegjax.run.study import Study
 
 HEADLINES = {
@@ -53,9 +55,10 @@ def tables(config: ConfigDict, root: str | None, study: Study, launch: Callable[
     for row, folder in folders.items():
         _gather(row, folder, place)
     parts = {_prefix(row): row for row in folders if row}
-    simulated = bool(read_json(next(iter(folders.values())) / "metrics.json")["simulated"])
+    finished = {row: read(folder) for row, folder in folders.items()}
+    simulated = next(iter(finished.values())).simulated
     if len(folders) > 1:
-        print(_overview(folders, place / "tables", simulated))
+        print(_overview(finished, place / "tables", simulated))
     if compared := study.gathered(folders, place):
         print(compared)
     provenance = {
@@ -89,17 +92,15 @@ def _gather(row: str, folder: Path, place: Path) -> None:
             write_aside(place / kind / f"{_prefix(row)}{path.name}", partial(shutil.copyfile, path))
 
 
-def _overview(folders: dict[str, Path], place: Path, simulated: bool) -> str:
+def _overview(runs: Mapping[str, Finished], place: Path, simulated: bool) -> str:
     """The headline numbers of every run's networks, a row each."""
     rows = []
-    for row, folder in folders.items():
-        metrics = read_json(folder / "metrics.json")
-        for number, model in enumerate(pd.read_parquet(folder / "predictions.parquet")["model"].unique()):
-            prefix = f"{model}_" if number else ""
+    for row, run in runs.items():
+        for model in run.answered:
             cells = {
-                title: format_interval(*(metrics[f"{prefix}{name}{end}"] for end in ("", "_low", "_high")))
+                title: format_interval(*run.interval(model, name))
                 for name, title in HEADLINES.items()
-                if prefix + name in metrics
+                if run.has(model, name)
             }
             rows.append({"run": row, "model": model, **cells})
     return write_table(place, "results", pd.DataFrame(rows), "All runs", (), simulated)

@@ -1,7 +1,6 @@
 """Trained networks as files, `weights/<model>-<member>.safetensors` in a run folder, and what they say of a dataset."""
 
 import json
-import shlex
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,7 +15,8 @@ from ml_collections import ConfigDict
 from eegjax.data.dataset import Dataset
 from eegjax.data.feed import Batch, gather, in_order
 from eegjax.errors import UserError
-from eegjax.files import read_json, write_aside
+from eegjax.files import write_aside
+from eegjax.run.finished import finished as finished  # where it was before
 from eegjax.run.study import Study
 
 NOTHING = "nothing"  # said in files of studies that fit nothing: those of others miss what isn't there
@@ -44,26 +44,6 @@ def write(folder: Path, names: dict[str, Any], variables: Any, stats: Any) -> Pa
 def file_of(folder: Path, names: dict[str, Any]) -> Path:
     """Where a member's file lies."""
     return folder / f"{names['model']}-{names['member']:03d}.safetensors"
-
-
-def finished(folder: Path) -> ConfigDict:
-    """The configuration of a finished run.
-
-    Raises:
-        UserError: the folder is none, its run isn't finished, or files of it are missing.
-    """
-    folder = Path(folder)
-    if not (folder / "config.json").exists():
-        raise UserError(f"{folder}: no run folder (it has no config.json); give one that launch/main.py has made")
-    missing = [name for name in ("environment.json", "card.json", "metrics.json") if not (folder / name).exists()]
-    if "metrics.json" in missing and "environment.json" not in missing:
-        command = read_json(folder / "environment.json")["starts"][-1]["command"]
-        raise UserError(
-            f"{folder}: this run isn't finished; finish it by the command that began it: python {shlex.join(command)}"
-        )
-    if missing:
-        raise UserError(f"{folder}: no whole run folder ({', '.join(missing)} missing); copy all of it")
-    return ConfigDict(read_json(folder / "config.json")["config"])
 
 
 def load(folder: Path, model: str, at_most: int | None = None) -> list[Trained]:

@@ -1,7 +1,6 @@
 """What the motor-imagery report compares: the runs that it takes, and tables and figures of several of them."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,22 +10,21 @@ import pandas as pd
 from eegjax.evaluate.by_subject import accuracy_by_subject
 from eegjax.report.accuracy import accuracy_by_subject as draw_by_subject
 from eegjax.report.accuracy import accuracy_by_window as draw_by_window
+from eegjax.report.cells import BY_P, NOTHING, format_interval, format_number, format_p
 from eegjax.report.tables import write_table
 from eegjax.run.answers import class_names
+from eegjax.run.finished import Finished
 from eegjax.studies.motor_imagery import paper
-from eegjax.studies.motor_imagery.numbers import FEW_SUBJECTS, paired, tested
+from eegjax.studies.motor_imagery.numbers import FEW_SUBJECTS, Models, paired, tested
 from eegjax.studies.motor_imagery.tables import (
-    SIGNIFICANT,
     SPLIT_TITLES,
     TASK_TITLES,
-    Finished,
-    interval_of,
+    Tested,
+    mean_sd_of,
     performance,
-    plus_minus,
+    read,
     shared_quirks,
-    text_of,
     title_of,
-    verdict,
 )
 
 UNCHANGED = "as configured"  # what the run without changes, '' of `rows`, is called
@@ -157,11 +155,12 @@ COMPARISONS = {
 
 
 class Row(NamedTuple):
-    """A row of a comparison that there is: what it is called, its network and its run."""
+    """A row of a comparison that there is: what it is called, its network, its run, and that one's answers by task."""
 
     name: str
     model: str
     run: Finished
+    tasks: dict[str, Models]
 
 
 def gathered(folders: Mapping[str, Path], place: Path) -> str:
@@ -174,10 +173,10 @@ def gathered(folders: Mapping[str, Path], place: Path) -> str:
     Returns:
         The tables as Markdown.
     """
-    runs = {row: Finished(folder) for row, folder in folders.items()}
-    _one_of_each(place / "tables", runs.values())
+    runs = {row: read(folder) for row, folder in folders.items()}
+    _one_of_each(place / "tables", [found.run for found in runs.values()])
     having = {name: [runs[row] for row in some if row in runs] for name, some in PUBLISHED.items()}
-    having = {name: [run for run in some if name in run.networks] for name, some in having.items()}
+    having = {name: [found for found in some if name in found.run.networks] for name, some in having.items()}
     parts = performance(place / "tables", {name: some[0] for name, some in having.items() if some})
     for name, comparison in COMPARISONS.items():
         there = _there(runs, comparison)
@@ -200,14 +199,15 @@ def _one_of_each(place: Path, runs: Iterable[Finished]) -> None:
         write_table(place, table, frame, title, notes, any(networks.values()))
 
 
-def _there(runs: Mapping[str, Finished], comparison: Comparison) -> list[Row]:
+def _there(runs: Mapping[str, Tested], comparison: Comparison) -> list[Row]:
     """The rows that can be had; a run that two of them share, as a protocol's own folds may be, is shown once."""
     found: dict[tuple[Path, str], Row] = {}
     for name, network in comparison.rows:
         if name in runs:
-            model = network or runs[name].networks[0]
-            if model in runs[name].networks:
-                found.setdefault((runs[name].folder, model), Row(name or UNCHANGED, model, runs[name]))
+            run, tasks = runs[name]
+            model = network or run.networks[0]
+            if model in run.networks:
+                found.setdefault((run.folder, model), Row(name or UNCHANGED, model, run, tasks))
     return list(found.values())
 
 
@@ -215,9 +215,8 @@ def _compared(place: Path, name: str, comparison: Comparison, there: Sequence[Ro
     first = there[0].run
     kinds = {row.name: row.run.config.splits.kind for row in there}
     notes = [
-        "p: of the accuracies' differences to the first row's, by flipping their signs, paired on the trials that both "
-        f"were tested on (by subject from {FEW_SUBJECTS} subjects on); 'better' or 'worse' than it only where p < "
-        f"{SIGNIFICANT:g}. Not corrected for the number of rows.",
+        "p: of the row's difference in accuracy to the first row, two-sided sign-flip permutation test, paired on the "
+        f"trials that both were tested on (by subject from {FEW_SUBJECTS} subjects on); {BY_P}",
         *([comparison.note] if comparison.note else []),
         *(f"{name}: {SPLIT_TITLES[kind]}" for name, kind in kinds.items() if len(set(kinds.values())) > 1),
         *shared_quirks({f"{row.name}, {title_of(row.model)}": (row.model, row.run) for row in there}),
@@ -231,21 +230,27 @@ def _comparison(there: Sequence[Row]) -> pd.DataFrame:
     found = []
     settings = {title: [_setting(row.run, field) for row in there] for title, field in SETTINGS.items()}
     settings = {title: values for title, values in settings.items() if len(set(values)) > 1}
-    for task, models in there[0].run.tasks.items():
-        for place, (name, model, run) in enumerate(there):
-            if model not in run.tasks.get(task, {}):  # other folds may have other tasks
+    for task, models in there[0].tasks.items():
+        for place, (name, model, run, tasks) in enumerate(there):
+            if model not in tasks.get(task, {}):  # other folds may have other tasks
                 continue
-            number, frame = partial(run.number, task, model), run.tasks[task][model]
+            frame = tasks[task][model]
             cells = {"run": name, "model": title_of(model), "task": TASK_TITLES[task]}
             cells |= {title: values[place] for title, values in settings.items()}
-            cells["training"] = text_of(number("train_accuracy"))
-            cells["validation"] = text_of(number("validation_accuracy"))
-            cells |= {"test trials": str(tested(frame)["example"].nunique()), "testing": interval_of(number)}
-            cells["accuracy, mean ± sd"] = plus_minus(number("accuracy_mean"), number("accuracy_sd"))
-            cells["kappa, mean ± sd"] = plus_minus(number("kappa_mean"), number("kappa_sd"))
-            found.append(cells | {"p": verdict(*paired(models[there[0].model], frame)) if place else ""})
+            cells["training"] = format_number(run.number(model, "train_accuracy", task))
+            cells["validation"] = format_number(run.number(model, "validation_accuracy", task))
+            cells["test trials"] = str(tested(frame)["example"].nunique())
+            cells["testing"] = format_interval(*run.interval(model, "accuracy", task))
+            cells["accuracy, mean ± sd"] = mean_sd_of(run, model, "accuracy", task)
+            cells["kappa, mean ± sd"] = mean_sd_of(run, model, "kappa", task)
+            found.append(cells | {"p": _p(models[there[0].model], frame) if place else ""})
     frame = pd.DataFrame(found)
-    return frame.loc[:, (frame != text_of(np.nan)).any()]
+    return frame.loc[:, (frame != NOTHING).any()]
+
+
+def _p(first: pd.DataFrame, rows: pd.DataFrame) -> str:
+    difference, p = paired(first, rows)  # first minus these rows
+    return format_p(p, -difference)
 
 
 def _setting(run: Finished, field: str) -> str:
@@ -255,11 +260,11 @@ def _setting(run: Finished, field: str) -> str:
 
 def _draw_subjects(place: Path, there: Sequence[Row]) -> None:
     """A point per subject and run."""
-    for task in there[0].run.tasks:
+    for task in there[0].tasks:
         scores = {
-            f"{name} ({run.config.splits.kind})": accuracy_by_subject(tested(run.tasks[task][model]))
-            for name, model, run in there
-            if model in run.tasks.get(task, {})
+            f"{name} ({run.config.splits.kind})": accuracy_by_subject(tested(tasks[task][model]))
+            for name, model, run, tasks in there
+            if model in tasks.get(task, {})
         }
         title = f"Accuracy per subject, {TASK_TITLES[task]}: {title_of(there[0].model)}"
         draw_by_subject(place / f"own_or_all_{task}.png", scores, title, there[0].run.simulated)
@@ -270,8 +275,8 @@ def _draw_windows(place: Path, there: Sequence[Row]) -> None:
     first = there[0]
     there = sorted(there, key=lambda row: row.run.config.data.window_s[1])
     window_s = np.array([np.diff(row.run.config.data.window_s)[0] for row in there])
-    for task, models in first.run.tasks.items():
-        scores = [accuracy_by_subject(tested(run.tasks[task][model])).set_index("subject") for _, model, run in there]
+    for task, models in first.tasks.items():
+        scores = [accuracy_by_subject(tested(row.tasks[task][row.model])).set_index("subject") for row in there]
         accuracy = pd.concat([one["accuracy"] for one in scores], axis=1, join="inner").to_numpy().T
         chance, high = 1 / len(class_names(models[first.model])), max(one["chance_high"].max() for one in scores)
         title = f"Accuracy and length of the window, {TASK_TITLES[task]}"

@@ -16,8 +16,10 @@ from sklearn import metrics as sk
 
 from eegjax import cli
 from eegjax.data.dataset import Dataset
+from eegjax.evaluate.comparison import confusion
 from eegjax.files import read_json, write_json
 from eegjax.run import bounds
+from eegjax.run.answers import class_names
 from eegjax.studies.motor_imagery import compare as motor_imagery_compare
 from eegjax.studies.motor_imagery import network as motor_imagery_network
 from eegjax.studies.motor_imagery import tables as motor_imagery_report
@@ -25,7 +27,7 @@ from eegjax.studies.motor_imagery.compare import COMPARISONS, gathered, rows
 from eegjax.studies.motor_imagery.folds import TASKS
 from eegjax.studies.motor_imagery.numbers import evaluate, paired
 from eegjax.studies.motor_imagery.paper import architectures, quirks
-from eegjax.studies.motor_imagery.tables import verdict
+from eegjax.studies.motor_imagery.tables import CHANCE
 
 ROOT = Path(__file__).parents[3]
 FOUR = ("left_hand", "right_hand", "feet", "tongue")
@@ -82,7 +84,11 @@ def finish(folder: Path, config: ConfigDict, frames: list[pd.DataFrame], baselin
     about = {"simulated": config.protocol == "demo", "n_examples": 0, "n_subjects": 0}
     write_json(folder / "metrics.json", evaluate(config, predictions, others) | about)
     write_json(folder / "card.json", {"dropped": {"artifact": 12, "nan": 0, "cut": 1}})
-    write_json(folder / "config.json", {"config": config.to_dict()})
+    named = config.copy_and_resolve_references()
+    names = predictions["model"].unique().tolist()
+    named.model.update({"name": names[0], "beside": tuple(names[1:])})
+    write_json(folder / "config.json", {"config": named.to_dict()})
+    write_json(folder / "environment.json", {"starts": []})
     return folder
 
 
@@ -135,8 +141,8 @@ def seven(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_accuracy_per_subject_and_over_subjects(seven: Path) -> None:
     found = by_model(seven)
-    titles = ["EEGNet", "ConvNet", "ShallowConvNet", "CSP + LDA", "commonest class"]
-    assert list(found) == [*titles, "guessing, and what it reaches"]
+    titles = ["EEGNet", "ConvNet", "ShallowConvNet", "CSP + LDA", "majority class (no EEG)"]
+    assert list(found) == [*titles, CHANCE]
     for title, hits in zip(titles[:3], (SEVEN, WORSE, OTHER), strict=True):
         shares = {subject: share(text) for subject, text in hits.items()}
         assert {subject: found[title][subject] for subject in hits} == {s: f"{x:.3f}" for s, x in shares.items()}
@@ -156,10 +162,10 @@ def test_kappa_is_scikit_learn_s(seven: Path) -> None:
 
 
 def test_guessing_is_binomial(seven: Path) -> None:
-    row = by_model(seven)["guessing, and what it reaches"]
+    row = by_model(seven)[CHANCE]
     reach = [stats.binom.ppf(0.95, n, 0.25) / n for n in (24, 7 * 24)]
     assert {row[subject] for subject in SEVEN} == {f"{reach[0]:.3f}"}
-    assert row["accuracy of all trials"] == f"0.250 (reaches {reach[1]:.3f})"
+    assert row["accuracy of all trials"] == f"0.250 (up to {reach[1]:.3f})"
     assert (row["accuracy, mean ± sd"], row["kappa, mean ± sd"], row["p"]) == ("0.250", "0.000", "")
 
 
@@ -179,11 +185,11 @@ def test_p_is_that_of_all_flips_over_subjects(seven: Path) -> None:
     for title, hits in (("ConvNet", WORSE), ("ShallowConvNet", OTHER)):
         p = flipped(np.array([share(SEVEN[name]) - share(hits[name]) for name in SEVEN]))
         assert found[title]["p"].split(" ")[0] == f"{p:.3f}"
-    assert found["ConvNet"]["p"].endswith(" worse")
+    assert found["ConvNet"]["p"].endswith(" significantly worse")
     assert found["ShallowConvNet"]["p"] == found["CSP + LDA"]["p"]
     assert float(found["ShallowConvNet"]["p"]) > 0.05
-    assert any(note.startswith("p: of the accuracies' differences to EEGNet, paired by subject") for note in
-               notes(seven, "results_four"))  # fmt: skip
+    start = "p: of the row's difference in accuracy to EEGNet, two-sided sign-flip permutation test, paired by subject"
+    assert any(note.startswith(start) for note in notes(seven, "results_four"))
 
 
 def test_p_of_few_subjects_is_over_trials(tmp_path: Path) -> None:
@@ -203,17 +209,6 @@ def test_p_of_few_subjects_is_over_trials(tmp_path: Path) -> None:
     assert any("paired by trial" in note for note in notes(folder, "results_four"))
 
 
-@pytest.mark.parametrize(
-    ("difference", "p", "text"),
-    [
-        *((0.1, 0.049, "0.049 worse"), (-0.1, 0.049, "0.049 better"), (0.1, 0.05, "0.050"), (-0.1, 0.7, "0.700")),
-        *((0.2, 1e-4, "<0.001 worse"), (0.0, 1.0, "1.000"), (np.nan, np.nan, "–")),
-    ],
-)
-def test_better_or_worse_only_below_one_in_twenty(difference: float, p: float, text: str) -> None:
-    assert verdict(difference, p) == text
-
-
 def test_trials_that_only_one_was_tested_on_don_t_count() -> None:
     first, other = answers("a", {"A01": "1111"}), answers("b", {"A01": "00"})
     assert paired(first, other) == pytest.approx((1.0, flipped(np.ones(2))))
@@ -226,7 +221,7 @@ def test_all_are_scored_on_what_all_were_tested_on(tmp_path: Path) -> None:
     folder = finish(tmp_path, configure("standard"), frames)
     motor_imagery_report.tables(folder)
     assert {row["A01"] for row in table(folder, "results_four")[:2]} == {"0.333"}
-    assert "tested on 6 trials of 1 subject(s)" in (folder / "tables" / "results_four.md").read_text(encoding="utf-8")
+    assert "6 test trials of 1 subject" in (folder / "tables" / "results_four.md").read_text(encoding="utf-8")
 
 
 def test_several_seeds_have_a_deviation(seven: Path, tmp_path: Path) -> None:
@@ -237,7 +232,7 @@ def test_several_seeds_have_a_deviation(seven: Path, tmp_path: Path) -> None:
     found, shares = by_model(folder), np.array([[share(text) for text in hits.values()] for hits in runs])
     assert found["EEGNet"]["A02"] == f"{shares.mean(0)[1]:.3f}"
     assert found["EEGNet"]["sd over seeds"] == f"{np.std(shares.mean(1), ddof=1):.3f}"
-    assert found["ConvNet"]["sd over seeds"] == found["commonest class"]["sd over seeds"] == "–"
+    assert found["ConvNet"]["sd over seeds"] == found["majority class (no EEG)"]["sd over seeds"] == "–"
     assert "sd over seeds" not in table(seven, "results_four")[0]
 
 
@@ -330,7 +325,7 @@ def test_every_task_is_scored_among_its_classes(tasks, task: str) -> None:
     assert found["EEGNet"]["accuracy, mean ± sd"].startswith(f"{mean:.3f} ± ")
     values = [*kappa(answers("x", hits[task], task, classes=FISTS), FISTS).values()]
     assert found["EEGNet"]["kappa, mean ± sd"] == f"{np.mean(values):.3f} ± {np.std(values, ddof=1):.3f}"
-    assert found["guessing, and what it reaches"]["accuracy, mean ± sd"] == f"{1 / n_classes:.3f}"
+    assert found[CHANCE]["accuracy, mean ± sd"] == f"{1 / n_classes:.3f}"
     metrics, prefix = read_json(folder / "metrics.json"), "" if task == "four" else f"{task}_"
     assert metrics[f"{prefix}accuracy_mean"] == pytest.approx(mean)
     assert metrics[f"{prefix}chance"] == 1 / n_classes
@@ -340,13 +335,14 @@ def test_every_task_is_scored_among_its_classes(tasks, task: str) -> None:
 
 def test_confusion_counts_a_task_s_classes(tasks) -> None:
     folder, hits = tasks
-    run = motor_imagery_report.Finished(folder)
+    tested = motor_imagery_report.read(folder).tasks
     for task in TASKS:
         frame = answers("x", hits[task], task, classes=FISTS)
         names = [f"p_{FISTS[number]}" for number in TASKS[task]]
         said = frame[names].to_numpy().argmax(1)
         expected = sk.confusion_matrix(frame["target"] - TASKS[task][0], said)
-        assert run.confusion(task, "eegnet").tolist() == expected.tolist()
+        rows = tested[task]["eegnet"]
+        assert confusion(rows, class_names(rows)).tolist() == expected.tolist()
 
 
 # ---- the control
@@ -362,8 +358,8 @@ def test_a_control_above_chance_is_a_warning(tmp_path: Path, hits: str, warned: 
     assert len(found) == warned
     if warned:
         assert "with an accuracy of 0.500" in found[0]
-        assert f"guessing reaches {stats.binom.ppf(0.95, 40, 0.25) / 40:.3f}" in found[0]
-        assert "in 1 of 2 subject(s)" in found[0]
+        assert f"above the bound of the chance level, {stats.binom.ppf(0.95, 40, 0.25) / 40:.3f}" in found[0]
+        assert "in 1 of 2 subjects" in found[0]
 
 
 # ---- the report's tables
@@ -387,7 +383,7 @@ def test_performance_stands_below_the_report_s(tmp_path: Path) -> None:
     assert "63 % and 60 %" in text
     assert "2115" in text
     assert "443" in text
-    assert "tested on 8 trials of 2 subject(s)" in text
+    assert "8 test trials of 2 subjects" in text
     assert "CNN+LSTM: Weights decay" not in text  # the configuration is the ConvNet's: no decay
 
 
@@ -708,8 +704,8 @@ def test_the_right_networks_are_compared(compared, name: str, expected: list[str
         assert line["test trials"] == "16"
         assert line["task"] == "four classes"
         assert line["p"].split(" ")[0] == (f"{difference(first, hits):.3f}" if line is not found[0] else "")
-        better = share(hits) > share(first)
-        assert line["p"].endswith("better" if better else "worse") == bool(line["p"] and float(line["p"][:5]) < 0.05)
+        verdict = "significantly better" if share(hits) > share(first) else "significantly worse"
+        assert line["p"].endswith(verdict) == bool(line["p"] and float(line["p"][:5]) < 0.05)
     assert (place / "tables" / f"comparison_{name}.md").read_text(encoding="utf-8") in printed
 
 
@@ -719,7 +715,7 @@ def test_networks_of_one_and_of_several_subjects_are_compared_on_shared_trials(c
     assert [row["run"] for row in found] == ["as configured", "one network per subject", "leave one subject out"]
     assert [row["folds"] for row in found] == ["official", "within", "loso"]
     said = notes(place, "comparison_own_or_all")
-    assert "leave one subject out: Each subject tested by a network of all the others." in said
+    assert "leave one subject out: Each subject tested by a network trained on all the others." in said
     assert not [note for note in notes(place, "comparison_cells") if "session T" in note]
     assert [row["test trials"] for row in found] == ["16", "32", "32"]
     first = np.array(list("1111000000001111"), float)
