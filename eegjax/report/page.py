@@ -12,7 +12,7 @@ from typing import Any
 from eegjax.errors import UserError
 from eegjax.evaluate.names import of_first
 from eegjax.files import read_json, write_aside
-from eegjax.report.cells import format_interval
+from eegjax.report.cells import format_count, format_interval
 
 MOST_NUMBERS = 6  # above the tables, which hold the rest
 TOLD: tuple[str, ...] = ("source", "licence", "citation")  # of the data card, in the open
@@ -167,7 +167,8 @@ def _numbers(metrics: dict[str, Any], config: dict[str, Any]) -> str:
     network = config.get("config", {}).get("model", {}).get("name", "")
     about = [f"Network: {network}." if network else ""]
     if "n_examples" in metrics and "n_subjects" in metrics:
-        about.append(f"{metrics['n_examples']} test examples of {metrics['n_subjects']} subject(s).")
+        n_examples, n_subjects = metrics["n_examples"], metrics["n_subjects"]
+        about.append(f"{format_count(n_examples, 'test example')} of {format_count(n_subjects, 'subject')}.")
     about.append(f"In brackets: 95 % intervals, {metrics['interval']}." if "interval" in metrics else "")
     return f'<dl class="numbers">\n{"".join(tiles)}</dl>\n<p class="notes">{_text(" ".join(filter(None, about)))}</p>\n'
 

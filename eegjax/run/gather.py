@@ -3,7 +3,8 @@
 import re
 import shutil
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from fnmatch import fnmatchcase
 from functools import partial
 from pathlib import Path
 
@@ -46,14 +47,15 @@ def tables(config: ConfigDict, root: str | None, study: Study, launch: Callable[
     with config.unlocked():
         config.run.root = root or config.run.root
     folders = {}
-    for row, fields in study.rows(config.protocol).items():
+    rows = study.rows(config)
+    for row, fields in rows.runs.items():
         if row:
             print(f"# {row}\n")
         folders[row] = launch(_with(config, fields))
     name = f"tables-{config.study}-{config.protocol}-{hash_of([folder.name for folder in folders.values()])}"
     place = Path(config.run.root) / name
     for row, folder in folders.items():
-        _gather(row, folder, place)
+        copy(row, folder, place, rows.once)
     parts = {_prefix(row): row for row in folders if row}
     finished = {row: read(folder) for row, folder in folders.items()}
     simulated = next(iter(finished.values())).simulated
@@ -85,10 +87,19 @@ def _prefix(row: str) -> str:
     return f"{re.sub(r'[^0-9A-Za-z]+', '_', row).strip('_')}_" if row else ""
 
 
-def _gather(row: str, folder: Path, place: Path) -> None:
-    """Copy a run's tables and figures, named after their row."""
+def copy(row: str, folder: Path, place: Path, once: Sequence[str]) -> None:
+    """Copy a run's tables and figures to `place`, named after their row.
+
+    Args:
+        row: what the run is called.
+        folder: of the run.
+        place: folder with `tables` and `figures`, made if missing.
+        once: patterns of names that are left out: these are made once for all rows.
+    """
     for kind in ("tables", "figures"):
         for path in sorted((folder / kind).glob("[!.]*")):
+            if any(fnmatchcase(path.stem, pattern) for pattern in once):
+                continue
             write_aside(place / kind / f"{_prefix(row)}{path.name}", partial(shutil.copyfile, path))
 
 

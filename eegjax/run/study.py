@@ -12,6 +12,7 @@ from ml_collections import ConfigDict
 from eegjax.data.dataset import Dataset
 from eegjax.data.feed import Source
 from eegjax.data.splits import Fold
+from eegjax.run.rows import Rows
 from eegjax.train.step import Inputs, Loss
 
 
@@ -43,7 +44,8 @@ class Study(NamedTuple):
     calibrate: (config, dataset, folds, predictions, run folder) -> the predictions, and rows made of them with what the
         training parts know (prior correction, smoothing, thresholds); never sees the tested labels.
     explain: (config, dataset, run folder) -> writes `explanations/`, with the run's trained networks.
-    rows: (protocol) -> {row of the paper's tables: {field: value}}, the runs that they need.
+    rows: (config) -> the runs that the paper's tables need, and which tables are the same in all of them. Fields that
+        the user set stay as they are, but for those that make a row what it is called.
     gathered: ({row: its run folder}, folder) -> what to print of the runs beside one another; writes `tables/` and
         `figures/` there.
     apply: (run folder, file, channel, out) -> what a trained run says of a user's own recording; writes it to `out`.
@@ -72,6 +74,6 @@ class Study(NamedTuple):
         lambda config, dataset, folds, predictions, folder: predictions
     )
     explain: Callable[[ConfigDict, Dataset, Path], None] = lambda config, dataset, folder: None
-    rows: Callable[[str], dict[str, dict[str, Any]]] = lambda protocol: {"": {}}
+    rows: Callable[[ConfigDict], Rows] = lambda config: Rows({"": {}})
     gathered: Callable[[Mapping[str, Path], Path], str] = lambda folders, place: ""
     apply: Callable[[Path, Path, str | None, Path], str] | None = None

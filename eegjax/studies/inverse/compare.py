@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from ml_collections import ConfigDict
 
 from eegjax.baselines.inverse import METHODS
 from eegjax.report.cells import NOTHING, format_difference
@@ -12,6 +13,8 @@ from eegjax.report.curves import draw_losses
 from eegjax.report.footnotes import name_owners
 from eegjax.report.tables import write_table
 from eegjax.run.finished import Finished, read
+from eegjax.run.rows import Rows, Run, arguments, fields_of, set_by_user
+from eegjax.studies.inverse.config import SIZES, get_config
 from eegjax.studies.inverse.figures import draw_f1, draw_paper_metric
 from eegjax.studies.inverse.numbers import by_model, curves, difference
 from eegjax.studies.inverse.paper import NETWORKS as PUBLISHED
@@ -22,32 +25,36 @@ NETWORKS = {published.title: name for name, published in PUBLISHED.items()}
 TASKS = {"classification": "cross_entropy", "regression": "mse"}
 DILATIONS = {"plain": 1, "dilated": 5}  # side in voxels of the cube that stands for a point
 CLASSICAL = ("eLORETA",)  # of all runs but the first, which has every one: they are the same in all runs
-COPIED = ("heads", "paper_metric")  # tables and figures that are the same in all runs
+ONCE = ("heads", "paper_metric")  # tables and figures that are the same in all runs
 
 
-def rows(protocol: str) -> dict[str, dict[str, Any]]:
+def rows(config: ConfigDict) -> Rows:
     """The runs that the tables need: both networks, both formulations, plain and dilated; the same in all protocols.
 
-    In the paper's each network has its own batch size and weight decay, in the place of what was asked for.
+    In the paper's each network has its own batch size and weight decay, and the first run has all classical inverses,
+    unless these were set.
     """
-    found: dict[str, dict[str, Any]] = {}
+    named = {"model": config.model.name, "input": config.inputs.kind, "splits": config.splits.kind}
+    keys = {key: [value] for key, value in named.items()} | {"size": list(SIZES)}
+    given = set_by_user(config, map(get_config, arguments(config.protocol, keys)))
+    found: dict[str, Run] = {}
     for network, name in NETWORKS.items():
         for task, loss in TASKS.items():
             for form, side in DILATIONS.items():
-                fields = {"model.name": name, "model.beside": (), "train.loss": loss, "data.dilation": side}
-                if protocol == "paper":
+                own = {"model.name": name, "model.beside": (), "train.loss": loss, "data.dilation": side}
+                usual: dict[str, Any] = {"test.classical": CLASSICAL if found else METHODS}
+                if config.protocol == "paper":
                     published = PUBLISHED[name]
-                    fields |= {"train.batch_size": published.batch_size, "train.weight_decay": published.weight_decay}
-                classical = CLASSICAL if found else METHODS
-                found[_row(network, task, form)] = fields | {"test.classical": classical}
-    return found
+                    usual |= {"train.batch_size": published.batch_size, "train.weight_decay": published.weight_decay}
+                found[_row(network, task, form)] = Run(own, usual)
+    return Rows(fields_of(found, given), ONCE)
 
 
 def _row(network: str, task: str, form: str) -> str:
     return f"{network}, {task}, {form}"
 
 
-def gathered(folders: Mapping[str, Path], place: Path) -> str:
+def compare(folders: Mapping[str, Path], place: Path) -> str:
     """Compare finished runs, and draw losses (Figure 2) and F1 (Figure 4) of plain and dilated points side by side.
 
     Args:
@@ -59,8 +66,6 @@ def gathered(folders: Mapping[str, Path], place: Path) -> str:
     """
     runs = {row: read(folder) for row, folder in folders.items()}
     first = next(iter(runs.values()))
-    for kind in ("tables", "figures"):
-        _remove_copies(place / kind)
     draw_paper_metric(place / "figures" / "paper_metric.png", first.simulated)
     for network in NETWORKS:
         for task in TASKS:
@@ -78,12 +83,6 @@ def gathered(folders: Mapping[str, Path], place: Path) -> str:
     notes = [*points_notes(first, of_first), *name_owners({row: quirks(run.config) for row, run in runs.items()})]
     table = write_table(place / "tables", "comparison", _compared(runs, models), title, notes, first.simulated)
     return "\n".join([table, heads(place / "tables", first), paper_metric(place / "tables", first.simulated)])
-
-
-def _remove_copies(place: Path) -> None:
-    for name in COPIED:
-        for path in place.glob(f"*_{name}.*"):
-            path.unlink()
 
 
 def _compared(runs: Mapping[str, Finished], models: Mapping[str, dict[str, pd.DataFrame]]) -> pd.DataFrame:

@@ -11,7 +11,7 @@ from eegjax.studies.inverse import numbers as inverse_numbers
 from eegjax.studies.inverse import tables as inverse_report
 from eegjax.studies.inverse.answers import calibrate, columns
 from eegjax.studies.inverse.baselines import baselines
-from eegjax.studies.inverse.compare import gathered, rows
+from eegjax.studies.inverse.compare import compare, rows
 from eegjax.studies.inverse.data import classes, labels, prepare, source, units
 from eegjax.studies.inverse.folds import folds
 from eegjax.studies.inverse.network import fit, inputs, loss, model, predict
@@ -36,5 +36,5 @@ STUDY = Study(
     tables=inverse_report.tables,
     figures=inverse_figures.figures,
     rows=rows,
-    gathered=gathered,
+    gathered=compare,
 )

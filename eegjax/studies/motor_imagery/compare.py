@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
+from ml_collections import ConfigDict
 
 from eegjax.evaluate.by_subject import accuracy_by_subject
 from eegjax.report.accuracy import accuracy_by_subject as draw_by_subject
@@ -14,7 +15,9 @@ from eegjax.report.cells import BY_P, NOTHING, format_interval, format_number, f
 from eegjax.report.tables import write_table
 from eegjax.run.answers import class_names
 from eegjax.run.finished import Finished
+from eegjax.run.rows import Rows, Run, arguments, fields_of, set_by_user
 from eegjax.studies.motor_imagery import paper
+from eegjax.studies.motor_imagery.config import SIZES, get_config
 from eegjax.studies.motor_imagery.numbers import FEW_SUBJECTS, Models, paired, tested
 from eegjax.studies.motor_imagery.tables import (
     SPLIT_TITLES,
@@ -27,8 +30,10 @@ from eegjax.studies.motor_imagery.tables import (
     title_of,
 )
 
+ONCE = ("paper_*",)  # tables that are made of all runs together
+ALONE: dict[str, Any] = {"model.beside": ()}  # no network beside the one that a row is of
 UNCHANGED = "as configured"  # what the run without changes, '' of `rows`, is called
-RECURRENT = {  # how the report trained its hybrids; its configuration is that of the ConvNet
+RECURRENT: dict[str, Any] = {  # how the report trained its hybrids; its configuration is that of the ConvNet
     "train.learning_rate": 2e-3,
     "train.schedule": "exponential",
     "train.decay_per_epoch": 0.95,
@@ -45,60 +50,66 @@ WINDOWS_S = {f"window of {n_s} s": (0.0, float(n_s)) for n_s in (1, 2, 3, 4)}
 LEFT_OUT = ("window of 3 s",)  # of the demo
 WINDOWED = "shallow"  # takes even a second
 WITH_VAE = ("vae_conv_net", "conv_net_vae_samples")
-SMALL_VAE = {"model.vae.n_hidden": 200, "model.vae.n_decoder": 200}
+SMALL_VAE: dict[str, Any] = {"model.vae.n_hidden": 200, "model.vae.n_decoder": 200}
 PUBLISHED = {"conv_net": ("", "ConvNet and the VAE"), "cnn_lstm": ("", "CNN + LSTM")}  # runs that may have them
 OWN_OR_ALL = ("", "one network per subject", "one network of all subjects", "leave one subject out")
 SETTINGS = {"folds": "splits.kind", "epochs": "train.n_epochs"}  # columns of their own where rows differ in them
 
 
-def rows(protocol: str) -> dict[str, dict[str, Any]]:
-    """The runs that the tables need, named in plain words: fields of each. The demo does without the largest."""
+def rows(config: ConfigDict) -> Rows:
+    """The runs that the tables need, named in plain words. The demo does without the largest."""
+    named = {"dataset": config.data.dataset, "splits": config.splits.kind, "model": config.model.name}
+    keys = {key: [value] for key, value in named.items()} | {"size": list(SIZES)}
+    given = set_by_user(config, map(get_config, arguments(config.protocol, keys)))
+    return Rows(fields_of(_runs(config.protocol), given), ONCE)
+
+
+def _runs(protocol: str) -> dict[str, Run]:
     demo = protocol == "demo"
-    alone: dict[str, Any] = {"model.beside": ()}
-    recurrent = {**alone, **RECURRENT} if protocol == "paper" else alone
-    lstm, gru, rnn = ({**recurrent, "model.name": f"cnn_{cell}"} for cell in ("lstm", "gru", "rnn"))
+    recipe = RECURRENT if protocol == "paper" else {}
+    lstm, gru, rnn = ({**ALONE, "model.name": f"cnn_{cell}"} for cell in ("lstm", "gru", "rnn"))
     lbfgs = {"train.optimizer": "lbfgs", "train.weight_decay": 0.0, "train.clip_norm": 0.0}
     vae = SMALL_VAE if demo else {}
     return {
-        "": {},
-        "CNN + LSTM": lstm,
-        "CNN + GRU": gru,
-        "CNN + RNN": rnn,
-        "CNN + RNN without weight decay": {**rnn, "train.weight_decay": 0.0},
-        "CNN + LSTM, RMSprop": {**lstm, "train.optimizer": "rmsprop"},
-        "CNN + LSTM, L-BFGS": {**lstm, **lbfgs, **({"train.n_epochs": 10} if demo else {})},
-        "CNN + LSTM, upsampled": {**lstm, "inputs.upsample": 2},
-        "CNN + LSTM and the VAE": {**lstm, **vae, "model.name": "vae_cnn_lstm"},
-        "ConvNet and the VAE": {**vae, "model.name": "conv_net", "model.beside": WITH_VAE[: 1 if demo else 2]},
-        **({} if demo else _large(alone)),
+        "": Run({}),
+        "CNN + LSTM": Run(lstm, recipe),
+        "CNN + GRU": Run(gru, recipe),
+        "CNN + RNN": Run(rnn, recipe),
+        "CNN + RNN without weight decay": Run({**rnn, "train.weight_decay": 0.0}, recipe),
+        "CNN + LSTM, RMSprop": Run({**lstm, "train.optimizer": "rmsprop"}, recipe),
+        "CNN + LSTM, L-BFGS": Run({**lstm, **lbfgs}, {**recipe, **({"train.n_epochs": 10} if demo else {})}),
+        "CNN + LSTM, upsampled": Run({**lstm, "inputs.upsample": 2}, recipe),
+        "CNN + LSTM and the VAE": Run({**lstm, "model.name": "vae_cnn_lstm"}, {**recipe, **vae}),
+        "ConvNet and the VAE": Run({"model.name": "conv_net", "model.beside": WITH_VAE[: 1 if demo else 2]}, vae),
+        **({} if demo else _large()),
         **{
-            row: {**alone, "model.name": WINDOWED, "data.window_s": window_s}
+            row: Run({**ALONE, "model.name": WINDOWED, "data.window_s": window_s})
             for row, window_s in WINDOWS_S.items()
             if not (demo and row in LEFT_OUT)
         },
-        **_splits(protocol, alone),
+        **_splits(protocol),
     }
 
 
-def _large(alone: dict[str, Any]) -> dict[str, dict[str, Any]]:
+def _large() -> dict[str, Run]:
     """Networks too slow for a demo, and the sizes of the VAE."""
     return {
-        "ResNet-1D and the VAE": {"model.name": "resnet", "model.beside": ("vae_resnet",)},
-        "Deep4Net and the VAE": {"model.name": "deep4", "model.beside": ("vae_deep4",)},
-        **{row: {**alone, "model.name": "vae_conv_net", **fields} for row, fields in LATENT.items()},
+        "ResNet-1D and the VAE": Run({"model.name": "resnet", "model.beside": ("vae_resnet",)}),
+        "Deep4Net and the VAE": Run({"model.name": "deep4", "model.beside": ("vae_deep4",)}),
+        **{row: Run({**ALONE, "model.name": "vae_conv_net", **fields}) for row, fields in LATENT.items()},
     }
 
 
-def _splits(protocol: str, alone: dict[str, Any]) -> dict[str, dict[str, Any]]:
+def _splits(protocol: str) -> dict[str, Run]:
     """A subject's own network against one of several subjects."""
     own, everyone, others = OWN_OR_ALL[1:]
     if protocol == "paper":
         fresh = {"train.reuse_params_across_folds": False}
-        return {own: {"splits.kind": "within", **fresh}, everyone: {"splits.kind": "pooled", **fresh}}
+        return {own: Run({"splits.kind": "within", **fresh}), everyone: Run({"splits.kind": "pooled", **fresh})}
     if protocol == "demo":  # of the others' six times as many trials in fewer epochs
-        within = {"splits.kind": "within", "splits.n_folds": 2}
-        return {own: {**alone, **within}, others: {**alone, "splits.kind": "loso", "train.n_epochs": 4}}
-    return {own: {"splits.kind": "run"}, others: {"splits.kind": "loso"}}
+        within = Run({**ALONE, "splits.kind": "within"}, {"splits.n_folds": 2})
+        return {own: within, others: Run({**ALONE, "splits.kind": "loso"}, {"train.n_epochs": 4})}
+    return {own: Run({"splits.kind": "run"}), others: Run({"splits.kind": "loso"})}
 
 
 class Comparison(NamedTuple):
@@ -163,7 +174,7 @@ class Row(NamedTuple):
     tasks: dict[str, Models]
 
 
-def gathered(folders: Mapping[str, Path], place: Path) -> str:
+def compare(folders: Mapping[str, Path], place: Path) -> str:
     """Compare finished runs: cells, optimisers, upsampling, VAE, networks per subject or of all, lengths of the window.
 
     Args:
@@ -174,7 +185,7 @@ def gathered(folders: Mapping[str, Path], place: Path) -> str:
         The tables as Markdown.
     """
     runs = {row: read(folder) for row, folder in folders.items()}
-    _one_of_each(place / "tables", [found.run for found in runs.values()])
+    _write_architectures(place / "tables", [found.run for found in runs.values()])
     having = {name: [runs[row] for row in some if row in runs] for name, some in PUBLISHED.items()}
     having = {name: [found for found in some if name in found.run.networks] for name, some in having.items()}
     parts = performance(place / "tables", {name: some[0] for name, some in having.items() if some})
@@ -190,10 +201,8 @@ def gathered(folders: Mapping[str, Path], place: Path) -> str:
     return "\n".join(parts)
 
 
-def _one_of_each(place: Path, runs: Iterable[Finished]) -> None:
-    """The report's own tables once, instead of the copies of every run; they were printed with these."""
-    for path in place.glob("*_paper_*"):
-        path.unlink()
+def _write_architectures(place: Path, runs: Iterable[Finished]) -> None:
+    """The report's tables of layers, once for all runs; they were printed with these."""
     networks = {name: run.simulated for run in runs for name in run.networks}
     for table, (title, frame, notes) in paper.architectures(networks).items():
         write_table(place, table, frame, title, notes, any(networks.values()))

@@ -46,5 +46,5 @@ STUDY = Study(
     tables=motor_imagery_report.tables,
     figures=motor_imagery_figures.figures,
     rows=motor_imagery_compare.rows,
-    gathered=motor_imagery_compare.gathered,
+    gathered=motor_imagery_compare.compare,
 )

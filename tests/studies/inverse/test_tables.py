@@ -15,8 +15,9 @@ from ml_collections import ConfigDict
 from eegjax import cli
 from eegjax.files import read_json, write_json
 from eegjax.report.page import write_page
+from eegjax.run import gather
 from eegjax.run.finished import read as read_run
-from eegjax.studies.inverse.compare import gathered, rows
+from eegjax.studies.inverse.compare import compare, rows
 from eegjax.studies.inverse.figures import figures
 from eegjax.studies.inverse.numbers import evaluate
 from eegjax.studies.inverse.paper import N_VOXELS, RADII, RANDOM_POINTS, quirks, random_curve
@@ -447,7 +448,7 @@ def test_a_run_of_silent_samples_is_drawn(tmp_path: Path) -> None:
 
 
 def test_rows_are_networks_formulations_and_points() -> None:
-    found = rows("standard")
+    found = rows(configure("standard")).runs
     keys = ("model.name", "train.loss", "data.dilation")
     assert len({tuple(fields[key] for key in keys) for fields in found.values()}) == len(found) == 8
     first, *others = found
@@ -465,20 +466,21 @@ def compared(tmp_path_factory: pytest.TempPathFactory, saved: Mapping[str, list[
     """Three of the runs, compared: (place, what was printed, the first's folder)."""
     root = tmp_path_factory.mktemp("compared")
     folders, place = {}, root / "tables"
-    for number, row in enumerate(name for name in rows("demo") if name.startswith("V-Net, c") or "U-Net, r" in name):
-        fields = {key.replace(".", "__"): value for key, value in rows("demo")[row].items()}
+    runs = rows(configure("demo")).runs
+    for number, row in enumerate(name for name in runs if name.startswith("V-Net, c") or "U-Net, r" in name):
+        fields = {key.replace(".", "__"): value for key, value in runs[row].items()}
         network = fields["model__name"]
         folders[row] = make(root / str(number), configure("demo", **fields), (network,), **{network: 3.0 * number})
-    (place / "tables").mkdir(parents=True)
-    for name in ("V_Net_heads.md", "V_Net_paper_metric.csv", "V_Net_results_points.md"):
-        (place / "tables" / name).touch()
-    return place, gathered(folders, place), next(iter(folders.values()))
+    first, folder = next(iter(folders.items()))
+    tables(folder)
+    gather.copy(first, folder, place, rows(configure("demo")).once)
+    return place, compare(folders, place), next(iter(folders.values()))
 
 
 def test_runs_are_compared_on_their_samples_beside_the_firsts_baselines(compared: tuple[Path, str, Path]) -> None:
     place, printed, first = compared
     table = read(place, "comparison")
-    networks = [row for row in rows("demo") if row.startswith("V-Net, c") or "U-Net, r" in row]
+    networks = [row for row in rows(configure("demo")).runs if row.startswith("V-Net, c") or "U-Net, r" in row]
     assert list(table.index) == [*networks, *map(title_of, BASELINES)]
     column = table["F1 minus that of the first row"]
     assert column[networks[0]] == ""
@@ -498,8 +500,9 @@ def test_quirks_of_some_runs_say_whose_they_are(compared: tuple[Path, str, Path]
 
 def test_what_all_runs_share_is_written_once(compared: tuple[Path, str, Path]) -> None:
     names = {path.name for path in (compared[0] / "tables").iterdir()}
-    assert not {"V_Net_heads.md", "V_Net_paper_metric.csv"} & names
-    assert {"heads.md", "paper_metric.csv", "V_Net_results_points.md", "comparison.md"} <= names
+    own = "V_Net_classification_plain_results_points.md"
+    assert {"heads.md", "paper_metric.csv", own, "comparison.md"} <= names
+    assert [name for name in names if name.endswith(("_heads.md", "_metric.csv"))] == ["paper_metric.csv"]
 
 
 def test_plain_and_dilated_are_drawn_side_by_side(

@@ -18,12 +18,12 @@ from eegjax import cli
 from eegjax.data.dataset import Dataset
 from eegjax.evaluate.comparison import confusion
 from eegjax.files import read_json, write_json
-from eegjax.run import bounds
+from eegjax.run import bounds, gather
 from eegjax.run.answers import class_names
 from eegjax.studies.motor_imagery import compare as motor_imagery_compare
 from eegjax.studies.motor_imagery import network as motor_imagery_network
 from eegjax.studies.motor_imagery import tables as motor_imagery_report
-from eegjax.studies.motor_imagery.compare import COMPARISONS, gathered, rows
+from eegjax.studies.motor_imagery.compare import COMPARISONS, compare, rows
 from eegjax.studies.motor_imagery.folds import TASKS
 from eegjax.studies.motor_imagery.numbers import evaluate, paired
 from eegjax.studies.motor_imagery.paper import architectures, quirks
@@ -546,7 +546,7 @@ def test_footnotes_stand_below_the_results(tmp_path: Path) -> None:
 
 
 def fields_of(protocol: str) -> dict[str, dict[str, Any]]:
-    return {f"{protocol}: {row}": fields for row, fields in rows(protocol).items()}
+    return {f"{protocol}: {row}": fields for row, fields in rows(configure(protocol)).runs.items()}
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
@@ -555,7 +555,7 @@ def test_every_run_is_a_configuration_that_can_be(protocol: str, size: str) -> N
     """Fields exist, numbers are within bounds, and every network takes the windows that it would be given."""
     trials = Dataset(Path(), pd.DataFrame(), {}, {"eeg": np.zeros((1, 22), np.float32)})
     seen = set()
-    for row, fields in rows(protocol).items():
+    for row, fields in rows(configure(protocol)).runs.items():
         config = configure(protocol + size)
         known = {name for name, _ in flat(config)}
         assert set(fields) <= known, row
@@ -581,7 +581,7 @@ def flat(config: ConfigDict, prefix: str = "") -> list[tuple[str, Any]]:
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 def test_what_is_compared_is_run_and_the_other_way_round(protocol: str) -> None:
-    found = rows(protocol)
+    found = rows(configure(protocol)).runs
     assert next(iter(found)) == ""
     compared = {row for comparison in COMPARISONS.values() for row, _ in comparison.rows}
     assert set(found) <= compared
@@ -608,7 +608,7 @@ def test_rows_of_a_comparison_differ_in_what_it_names(protocol: str) -> None:
         "latent_sizes": {"model.name", "model.beside", "model.vae.n_latent", "model.vae.n_decoder"},
         "windows": {"data.window_s"},
     }
-    found = rows(protocol)
+    found = rows(configure(protocol)).runs
     for name, allowed in said.items():
         there = [found[row] for row, _ in COMPARISONS[name].rows if row in found]
         for one, other in pairwise(there):
@@ -620,20 +620,34 @@ def test_the_published_hybrids_are_trained_as_the_report_did() -> None:
     """As the configuration of a hybrid named by the user is."""
     config = configure("paper")
     with config.unlocked():
-        config.update_from_flattened_dict(rows("paper")["CNN + LSTM"])
+        config.update_from_flattened_dict(rows(configure("paper")).runs["CNN + LSTM"])
     assert config.to_dict() == configure("paper,model=cnn_lstm").to_dict()
+
+
+@pytest.mark.parametrize("argument", ["paper", "paper,size=small", "paper,model=cnn_lstm,size=tiny", "demo"])
+def test_what_was_set_stays_in_all_runs(argument: str) -> None:
+    """But for what a row is called by; and nothing else is taken for set, whatever the keys."""
+    plain = rows(configure(argument)).runs
+    found = rows(configure(argument, train__n_epochs=7, model__vae__n_hidden=30, train__weight_decay=0.5)).runs
+    for row, fields in plain.items():
+        left_out = {"train.n_epochs", "model.vae.n_hidden"}
+        if "without weight decay" not in row and "L-BFGS" not in row:
+            left_out.add("train.weight_decay")
+        assert found[row] == {name: value for name, value in fields.items() if name not in left_out}
+    longer = [row for row, fields in plain.items() if "train.n_epochs" in fields]
+    assert len(longer) == (2 if argument == "demo" else 8)
 
 
 def test_a_demo_has_no_large_network() -> None:
     def names(protocol: str) -> set[str]:
-        found = rows(protocol).values()
+        found = rows(configure(protocol)).runs.values()
         return {fields.get("model.name", "") for fields in found} | {
             n for f in found for n in f.get("model.beside", ())
         }
 
     assert not [name for name in names("demo") if "resnet" in name or "deep4" in name]
     assert {"resnet", "vae_resnet", "deep4", "vae_deep4"} <= names("standard") & names("paper")
-    assert set(rows("standard")) - set(rows("demo")) >= {"window of 3 s"}
+    assert set(rows(configure("standard")).runs) - set(rows(configure("demo")).runs) >= {"window of 3 s"}
 
 
 # ---- several runs beside one another
@@ -662,7 +676,7 @@ def several(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """Runs of the demo, each of two subjects with answers of its own."""
     folders, place = {}, tmp_path_factory.mktemp("several")
     for number, (row, networks) in enumerate(HITS.items()):
-        config = configure("demo", **rows("demo").get(row, {}))
+        config = configure("demo", **rows(configure("demo")).runs.get(row, {}))
         frames = [answers(name, {"A01": hits, "A02": hits[::-1]}) for name, hits in networks.items()]
         folders[row] = finish(place / str(number), config, frames)
     return folders
@@ -671,7 +685,7 @@ def several(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 @pytest.fixture(scope="module")
 def compared(several: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     place = tmp_path_factory.mktemp("compared")
-    return place, gathered(several, place)
+    return place, compare(several, place)
 
 
 def difference(one: str, other: str) -> float:
@@ -736,9 +750,9 @@ def test_a_quirk_of_some_rows_says_whose_it_is(several: dict[str, Path], tmp_pat
     folders = {}
     for row in ("CNN + LSTM", "CNN + LSTM and the VAE"):
         (name,) = HITS[row]
-        config = configure("paper", **rows("paper")[row])
+        config = configure("paper", **rows(configure("paper")).runs[row])
         folders[row] = finish(tmp_path / name, config, [answers(name, {"A01": "1100"})])
-    gathered(folders, tmp_path)
+    compare(folders, tmp_path)
     found = notes(tmp_path, "comparison_vae_cnn_lstm")
     assert [note for note in found if note.startswith("Trials of all subjects and runs")]
     (note,) = (note for note in found if "The VAE filters" in note)
@@ -749,7 +763,7 @@ def test_quirks_are_those_of_the_row_s_network(tmp_path: Path) -> None:
     """Of two networks of one run, one classifies what its VAE leaves."""
     config = configure("paper", model__name="conv_net_vae_samples", model__beside=("vae_conv_net",))
     frames = [answers(name, {"A01": "1100"}) for name in ("conv_net_vae_samples", "vae_conv_net")]
-    gathered({"ConvNet and the VAE": finish(tmp_path / "run", config, frames)}, tmp_path)
+    compare({"ConvNet and the VAE": finish(tmp_path / "run", config, frames)}, tmp_path)
     (note,) = (note for note in notes(tmp_path, "comparison_vae_conv_net") if "The VAE filters" in note)
     assert note.startswith("ConvNet and the VAE, VAE + ConvNet: The VAE filters")
 
@@ -757,7 +771,7 @@ def test_quirks_are_those_of_the_row_s_network(tmp_path: Path) -> None:
 def test_what_is_missing_is_left_out(several: dict[str, Path], tmp_path: Path) -> None:
     for number, some in enumerate(([], [""], ["CNN + GRU", "window of 1 s"], ["CNN + LSTM", "CNN + RNN", "CNN + GRU"])):
         place = tmp_path / str(number)
-        printed = gathered({row: several[row] for row in some}, place)
+        printed = compare({row: several[row] for row in some}, place)
         made = {path.stem for path in place.glob("tables/*.md")}
         third = {"paper_table_3"}
         expected = [set(), set(), third, third | {"paper_performance", "comparison_cells"}][number]
@@ -770,41 +784,36 @@ def test_what_is_missing_is_left_out(several: dict[str, Path], tmp_path: Path) -
 
 def test_the_report_s_own_tables_are_kept_once(several: dict[str, Path], tmp_path: Path) -> None:
     """Not once per run."""
-    copies = (
-        "paper_table_3.md",
-        "CNN_LSTM_paper_table_3.md",
-        "CNN_LSTM_paper_performance.csv",
-        "CNN_LSTM_results_four.md",
-    )
-    (tmp_path / "tables").mkdir()
-    for name in copies:
-        (tmp_path / "tables" / name).write_text("copied")
-    gathered({row: several[row] for row in ("CNN + LSTM", "ConvNet and the VAE")}, tmp_path)
-    left = {path.name for path in (tmp_path / "tables").iterdir()}
-    assert left >= {"CNN_LSTM_results_four.md", *(f"paper_table_{number}.md" for number in (1, 2, 3))}
-    assert not left & set(copies[1:3])
+    some = {row: several[row] for row in ("CNN + LSTM", "ConvNet and the VAE")}
+    for row, folder in some.items():
+        motor_imagery_report.tables(folder)
+        gather.copy(row, folder, tmp_path, rows(configure("demo")).once)
+    compare(some, tmp_path)
+    names = {path.name for path in (tmp_path / "tables").iterdir()}
+    assert names >= {"CNN_LSTM_results_four.md", *(f"paper_table_{number}.md" for number in (1, 2, 3))}
+    assert [name for name in names if "paper" in name and not name.startswith("paper_")] == []
     assert "SIMULATED DATA: Table 3" in (tmp_path / "tables" / "paper_table_3.md").read_text(encoding="utf-8")
 
 
 def test_a_network_that_the_run_lacks_is_no_row(several: dict[str, Path], tmp_path: Path) -> None:
     """The demo's run has no VAE samples among the trials."""
-    gathered({"ConvNet and the VAE": several["ConvNet and the VAE"]}, tmp_path)
+    compare({"ConvNet and the VAE": several["ConvNet and the VAE"]}, tmp_path)
     assert [row["model"] for row in table(tmp_path, "comparison_vae_conv_net")] == ["ConvNet", "VAE + ConvNet"]
 
 
 def test_the_protocol_s_own_run_comes_first_in_the_report_s_table(several: dict[str, Path], tmp_path: Path) -> None:
     both = [answers(name, {"A01": "1000"}) for name in ("eegnet", "cnn_lstm")]
     own = finish(tmp_path / "own", configure("demo"), both)
-    gathered({"": own, "CNN + LSTM": several["CNN + LSTM"]}, tmp_path)
+    compare({"": own, "CNN + LSTM": several["CNN + LSTM"]}, tmp_path)
     assert [row["testing %"] for row in table(tmp_path, "paper_performance")] == ["61.40", "25.00"]
 
 
 def test_a_run_under_two_names_is_one_row(several: dict[str, Path], tmp_path: Path) -> None:
     """Of EEGMMIDB the protocol's own folds are those of one network per subject."""
     same = {"": several[""], "one network per subject": several[""]}
-    gathered(same, tmp_path)
+    compare(same, tmp_path)
     assert not (tmp_path / "tables" / "comparison_own_or_all.csv").exists()
-    gathered({**same, "leave one subject out": several["leave one subject out"]}, tmp_path)
+    compare({**same, "leave one subject out": several["leave one subject out"]}, tmp_path)
     assert len(table(tmp_path, "comparison_own_or_all")) == 2
 
 
@@ -822,7 +831,7 @@ def test_every_task_is_compared(tasks, tmp_path: Path) -> None:
     frames = [answers("eegnet", right, task, "loso", classes=FISTS) for task, right in other.items()]
     baselines = [answers("majority", dict.fromkeys(hits[task], "10" * 8), task, classes=FISTS) for task in TASKS]
     loso = finish(tmp_path / "loso", configure("standard,dataset=eegmmidb,splits=loso"), frames, baselines)
-    gathered({"": folder, "leave one subject out": loso}, tmp_path)
+    compare({"": folder, "leave one subject out": loso}, tmp_path)
     found = table(tmp_path, "comparison_own_or_all")
     assert [row["task"] for row in found] == [
         motor_imagery_report.TASK_TITLES[task] for task in TASKS for _ in range(2)
@@ -840,7 +849,7 @@ def test_figures_of_several_runs(several: dict[str, Path], tmp_path: Path, monke
 
     monkeypatch.setattr(motor_imagery_compare, "draw_by_subject", keep("subjects"))
     monkeypatch.setattr(motor_imagery_compare, "draw_by_window", keep("windows"))
-    gathered(several, tmp_path)
+    compare(several, tmp_path)
     assert set(drawn) == {"own_or_all_four.png", "windows_four.png"}
     models, title, simulated = drawn["own_or_all_four.png"]
     names = ["as configured (official)", "one network per subject (within)", "leave one subject out (loso)"]
