@@ -51,7 +51,7 @@ def apply(run: Path, recording: Path, channel: str | None, out: Path) -> str:
     Raises:
         UserError: the run isn't finished, its study can't do that, or the recording can't be read.
     """
-    from eegjax.run.weights import finished
+    from eegjax.run.finished import finished
 
     config = finished(run)
     study = studies.named(config.study)

@@ -17,6 +17,7 @@ from ml_collections import ConfigDict
 from eegjax.data.dataset import Dataset
 from eegjax.data.feed import Source
 from eegjax.data.splits import Fold
+from eegjax.run.rows import Rows
 from eegjax.train.step import Inputs, Loss
 
 # ---- what a task is made of
@@ -255,9 +256,12 @@ class Explain(Protocol):
 
 
 class ListRows(Protocol):
-    """The runs that the paper's tables need: row of the tables -> fields in which its run differs."""
+    """The runs that the paper's tables need, and which tables are the same in all of them.
 
-    def __call__(self, protocol: str) -> dict[str, dict[str, Any]]: ...
+    Fields that the user set stay as they are, but for those that make a row what it is called.
+    """
+
+    def __call__(self, config: ConfigDict) -> Rows: ...
 
 
 class Compare(Protocol):
@@ -303,9 +307,9 @@ def draw_nothing(folder: Path) -> list[Path]:
     return []
 
 
-def list_one_row(protocol: str) -> dict[str, dict[str, Any]]:
+def list_one_row(config: ConfigDict) -> Rows:
     """One run, as it is configured."""
-    return {"": {}}
+    return Rows({"": {}})
 
 
 def compare_nothing(folders: Mapping[str, Path], place: Path) -> str:

@@ -1,7 +1,6 @@
 """Trained members as files, `weights/<model>-<member>.safetensors` in a run folder."""
 
 import json
-import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -10,11 +9,10 @@ import jax
 import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 from jax.sharding import Mesh
-from ml_collections import ConfigDict
 
 from eegjax import __version__
 from eegjax.errors import UserError
-from eegjax.files import read_json, write_aside
+from eegjax.files import write_aside
 from eegjax.run.frozen import add_backbone
 from eegjax.run.member import Member
 from eegjax.train import members
@@ -44,26 +42,6 @@ def write(folder: Path, names: dict[str, Any], variables: Any, stats: Any) -> Pa
 def file_of(folder: Path, names: dict[str, Any]) -> Path:
     """Where a member's file lies."""
     return folder / f"{names['model']}-{names['member']:03d}.safetensors"
-
-
-def finished(folder: Path) -> ConfigDict:
-    """The configuration of a finished run.
-
-    Raises:
-        UserError: the folder is none, its run isn't finished, or files of it are missing.
-    """
-    folder = Path(folder)
-    if not (folder / "config.json").exists():
-        raise UserError(f"{folder}: no run folder (it has no config.json); give one that launch/main.py has made")
-    missing = [name for name in ("environment.json", "card.json", "metrics.json") if not (folder / name).exists()]
-    if "metrics.json" in missing and "environment.json" not in missing:
-        command = read_json(folder / "environment.json")["starts"][-1]["command"]
-        raise UserError(
-            f"{folder}: this run isn't finished; finish it by the command that began it: python {shlex.join(command)}"
-        )
-    if missing:
-        raise UserError(f"{folder}: no whole run folder ({', '.join(missing)} missing); copy all of it")
-    return ConfigDict(read_json(folder / "config.json")["config"])
 
 
 def load(folder: Path, model: str, at_most: int | None = None) -> list[Trained]:

@@ -17,6 +17,7 @@ from eegjax.errors import UserError
 from eegjax.files import read_json
 from eegjax.run import gather
 from eegjax.run.answers import frame_of
+from eegjax.run.finished import Finished
 from eegjax.run.member import Member
 from eegjax.run.network import Network
 from eegjax.studies.sleep import data as sleep_data
@@ -179,13 +180,11 @@ def test_missing_runs_are_made_once(standard, quick, capsys) -> None:
 
 def test_an_undefined_number_is_a_dash(tmp_path: Path) -> None:
     """Kappa of a run whose answers and truth are all one stage."""
-    folder = tmp_path / "sleep-x-1"
-    folder.mkdir()
-    pd.DataFrame({"model": ["vgg16"]}).to_parquet(folder / "predictions.parquet")
-    numbers = {f"{name}{end}": 1.0 for name in gather.HEADLINES for end in ("", "_low", "_high")}
+    numbers: dict[str, float | None] = {name + end: 1.0 for name in gather.HEADLINES for end in ("", "_low", "_high")}
     numbers |= {f"kappa{end}": None for end in ("", "_low", "_high")}
-    (folder / "metrics.json").write_text(re.sub("None", "null", str(numbers)).replace("'", '"'))
-    text = gather._overview({"a row": folder}, tmp_path / "tables", simulated=True)
+    nothing = pd.DataFrame()
+    run = Finished(tmp_path, ConfigDict(), {}, {}, numbers, nothing, nothing, ("vgg16",), ())
+    text = gather._overview({"a row": run}, tmp_path / "tables", simulated=True)
     assert "SIMULATED DATA: All runs" in text
     assert re.search(r"a row \| vgg16 \| +1\.000 \[1\.000, 1\.000\] \| +– \[–, –\]", text)
 

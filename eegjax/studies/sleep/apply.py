@@ -14,7 +14,8 @@ from eegjax.evaluate.night import certainty, night_statistics
 from eegjax.files import hash_file, read_json, write_json
 from eegjax.report.night import draw_night, night_text
 from eegjax.run.apply import predict
-from eegjax.run.weights import Trained, finished, load
+from eegjax.run.finished import finished
+from eegjax.run.weights import Trained, load
 from eegjax.studies.sleep.answers import decode_member
 from eegjax.studies.sleep.data import EPOCH_S, SPECTROGRAM, classes, unlabelled
 from eegjax.studies.sleep.network import TASK
