@@ -1,7 +1,9 @@
 """Four CPU devices for all tests, compiled quickly rather than well; real recordings where EEGJAX_DATA names them."""
 
+import logging
 import os
 import shutil
+import signal
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -18,6 +20,7 @@ from jax.experimental.compilation_cache import compilation_cache
 from ml_collections import ConfigDict
 
 from eegjax import cli, commands
+from eegjax.errors import logger
 
 ROOT = Path(__file__).parent.parent
 
@@ -34,6 +37,21 @@ def data_root() -> Path:
 def repository() -> Path:
     """The project's folder."""
     return ROOT
+
+
+@pytest.fixture
+def process_as_before() -> Iterator[None]:
+    """What a command changes in its process (the log, the handler of SIGTERM) is put back after the test."""
+    absl = logging.getLogger("absl")
+    level = absl.level
+    handlers = list(logger.handlers)
+    propagate = logger.propagate
+    terminate = signal.getsignal(signal.SIGTERM)
+    yield
+    logger.handlers = handlers
+    logger.propagate = propagate
+    absl.setLevel(level)
+    signal.signal(signal.SIGTERM, terminate)
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ def needed(config: ConfigDict, recordings: str) -> str:
     if not config.data.root:
         raise UserError(
             "config.data.root is not set: this protocol needs recordings; give --config.data.root=FOLDER with "
-            f"{recordings}, or run the demo, which needs none: --config=configs/{config.study}.py"
+            f"{recordings}, or run the demo, which needs none: eegjax run {config.study}"
         )
     return config.data.root
 
@@ -32,5 +32,5 @@ def refuse(config: ConfigDict) -> None:
     if config.data.root:
         raise UserError(
             f"config.data.root is {config.data.root}, but the demo simulates its data and needs no folder; for what is "
-            f"in one name a protocol: --config=configs/{config.study}.py:standard"
+            f"in one name a protocol: eegjax run {config.study}:standard"
         )

@@ -2,7 +2,6 @@
 
 import csv
 import re
-import runpy
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,7 +11,7 @@ import pytest
 from matplotlib.figure import Figure
 from ml_collections import ConfigDict
 
-from eegjax import commands
+from eegjax import commands, console
 from eegjax.errors import UserError
 from eegjax.files import read_json
 from eegjax.run import gather
@@ -24,13 +23,12 @@ from eegjax.studies.sleep import data as sleep_data
 from eegjax.studies.sleep import study as sleep
 from eegjax.train.log import MetricLog
 
-SCRIPT = Path(__file__).parents[2] / "launch" / "tables.py"
 NETWORKS = ("vgg16", "vgg16_conv_lstm")
 
 
 @pytest.fixture
 def main() -> Callable:
-    return runpy.run_path(str(SCRIPT))["main"]
+    return console.tables
 
 
 @pytest.fixture

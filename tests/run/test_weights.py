@@ -204,7 +204,7 @@ def test_a_finished_run_is_its_configuration(finished, tiny: Callable[..., Confi
 @pytest.mark.parametrize(
     ("names", "words"),
     [
-        ((), r"no run folder \(it has no config.json\); give one that launch/main.py has made"),
+        ((), r"no run folder \(it has no config.json\); give one that eegjax run has made"),
         (("config.json", "environment.json"), r"isn't finished; finish it by the command .*: python \S+"),
         (("config.json", "environment.json", "card.json"), r"isn't finished"),
         (("config.json",), r"no whole run folder \(environment.json, card.json, metrics.json missing\); copy all"),

@@ -390,6 +390,6 @@ def _not_one_form(root: Path, forms: list[str]) -> str:
     what = "holds no recordings" if root.is_dir() else "is no folder"
     return (
         f"{root}: {what}; expected A01T.gdf with A01T.mat, BNCI's A01T.mat, or X_train_valid.npy and its five fellows, "
-        "at any depth; BNCI's are had from https://bnci-horizon-2020.eu/database/data-sets by python launch/prepare.py "
+        "at any depth; BNCI's are had from https://bnci-horizon-2020.eu/database/data-sets by eegjax prepare "
         "--dataset=bci_iv_2a --root=FOLDER --download"
     )

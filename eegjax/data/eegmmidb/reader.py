@@ -65,7 +65,7 @@ def find(root: str | Path, exclude: Collection[str] = ()) -> list[File]:
         found_none = "holds no imagery runs" if root.is_dir() else "is no folder"
         raise UserError(
             f"{root}: {found_none}; expected files such as S001/S001R04.edf (runs 4, 6, 8, 10, 12, 14), at any depth; "
-            "they are had from PhysioNet (https://physionet.org/content/eegmmidb) by python launch/prepare.py "
+            "they are had from PhysioNet (https://physionet.org/content/eegmmidb) by eegjax prepare "
             "--dataset=eegmmidb --root=FOLDER --download"
         )
     left = leave_out([files[name] for name in sorted(files)], exclude, "S088")

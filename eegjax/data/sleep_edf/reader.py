@@ -75,7 +75,7 @@ def find_pairs(root: str | Path) -> list[Pair]:
         raise UserError(
             f"{root}: {found}; expected SC4001E0-PSG.edf with SC4001EC-Hypnogram.edf, or NAME-PSG.edf with "
             "NAME-Hypnogram.edf, at any depth; Sleep-EDF is had from PhysioNet "
-            "(https://physionet.org/content/sleep-edfx) by python launch/prepare.py --dataset=sleep_edf --root=FOLDER "
+            "(https://physionet.org/content/sleep-edfx) by eegjax prepare --dataset=sleep_edf --root=FOLDER "
             "--download"
         )
     pairs = sorted(_pair(psg) for psg in psgs)

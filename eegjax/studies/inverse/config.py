@@ -43,10 +43,12 @@ CHOICES: dict[str, tuple[str, ...]] = {
 }
 
 
+KEYS = {"model": NETWORKS, "input": INPUTS, "splits": SPLITS, "size": SIZES}
+
+
 def get_config(argument: str = "") -> ConfigDict:
     """The configuration of a protocol, with its keys."""
-    keys_of = {"model": NETWORKS, "input": INPUTS, "splits": SPLITS, "size": SIZES}
-    protocol, keys = protocols.parse(argument, PROTOCOLS, keys_of)
+    protocol, keys = protocols.parse(argument, PROTOCOLS, KEYS)
     demo, published = protocol == "demo", protocol == "paper"
     config = ConfigDict({"study": "inverse", "protocol": protocol, "seed": 0})
     config.data = _data(protocol)

@@ -36,10 +36,12 @@ CHOICES: dict[str, tuple[str, ...]] = {
 }
 
 
+KEYS = {"dataset": DATASETS, "splits": SPLITS, "model": (*NETWORKS, *VAES), "size": SIZES}
+
+
 def get_config(argument: str = "") -> ConfigDict:
     """The configuration of a protocol, with its keys."""
-    keys_of = {"dataset": DATASETS, "splits": SPLITS, "model": (*NETWORKS, *VAES), "size": SIZES}
-    protocol, keys = protocols.parse(argument, PROTOCOLS, keys_of)
+    protocol, keys = protocols.parse(argument, PROTOCOLS, KEYS)
     demo = protocol == "demo"
     dataset = keys.get("dataset", "bci_iv_2a")
     config = ConfigDict({"study": "motor_imagery", "protocol": protocol, "seed": 0})

@@ -76,7 +76,7 @@ def _read(config: ConfigDict, file: Any) -> list[Trials]:
 
 def _real(config: ConfigDict) -> str:
     name = config.data.dataset
-    command = f"python launch/prepare.py --dataset={name} --root=FOLDER --download"
+    command = f"eegjax prepare --dataset={name} --root=FOLDER --download"
     return roots.needed(config, f"{HOW_TO_GET[name]} ({command} fetches them)")
 
 
@@ -85,7 +85,7 @@ def _simulated(config: ConfigDict, root: Path) -> Path:
     if config.data.dataset != "bci_iv_2a":
         raise UserError(
             f"config.data.dataset is '{config.data.dataset}', but the demo simulates bci_iv_2a; for real recordings "
-            f"name a protocol: --config=configs/motor_imagery.py:standard,dataset={config.data.dataset}"
+            f"name a protocol: eegjax run motor_imagery:standard,dataset={config.data.dataset}"
         )
     from tqdm import tqdm
 

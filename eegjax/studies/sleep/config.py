@@ -31,9 +31,12 @@ CHOICES: dict[str, tuple[str, ...]] = {
 }
 
 
+KEYS = {"model": MODELS, "size": SIZES}
+
+
 def get_config(argument: str = "") -> ConfigDict:
     """The configuration of a protocol, with `model=` and `size=`."""
-    protocol, keys = protocols.parse(argument, PROTOCOLS, {"model": MODELS, "size": SIZES})
+    protocol, keys = protocols.parse(argument, PROTOCOLS, KEYS)
     demo = protocol == "demo"
     config = ConfigDict({"study": "sleep", "protocol": protocol, "seed": 0})
     config.data = _data(demo)

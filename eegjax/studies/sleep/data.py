@@ -31,7 +31,7 @@ SEQUENTIAL = ("vgg16_conv_lstm",)  # networks that read several consecutive epoc
 ON_SIGNAL = ("lstm",)  # networks that read the EEG instead of its image
 NIGHTS = (1, 2)
 HOW_TO_GET = (
-    "Sleep-EDF files (python launch/prepare.py --dataset=sleep_edf --root=FOLDER --download fetches them from "
+    "Sleep-EDF files (eegjax prepare --dataset=sleep_edf --root=FOLDER --download fetches them from "
     "https://physionet.org/content/sleep-edfx) or any *-PSG.edf with *-Hypnogram.edf"
 )
 DAY_S, LATE_S = 86400, 6 * 3600  # a recording that begins up to so long after lights off lacks what was before
