@@ -163,7 +163,7 @@ def test_the_beamformer_finds_two_uncorrelated_sources(free, series):
 # ---- peaks
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     st.integers(0, 2**32 - 1),
     st.integers(1, 20),

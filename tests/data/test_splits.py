@@ -13,7 +13,7 @@ from eegjax.data import splits
 from eegjax.data.splits import Fold, by_block, by_group, by_names, check
 from eegjax.errors import UserError
 
-QUICK = settings(deadline=None, max_examples=50)
+QUICK = settings(max_examples=50)
 
 
 @st.composite

@@ -56,7 +56,7 @@ def test_moving_standardising_is_its_definition():
     np.testing.assert_allclose(y, np.stack([by_hand(each.astype(float), 0.02, 1e-4) for each in x.T], 1), atol=1e-3)
 
 
-@settings(deadline=None, max_examples=8)
+@settings(max_examples=8)
 @given(
     n_times=st.sampled_from([1, 37, 400]),
     factor_new=st.sampled_from([1e-3, 0.5]),

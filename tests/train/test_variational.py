@@ -14,7 +14,7 @@ from eegjax.train import variational
 numbers = st.floats(-3, 3)
 
 
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(mean=numbers, log_variance=numbers)
 def test_the_divergence_is_the_integral(mean, log_variance):
     there, normal = stats.norm(mean, np.exp(log_variance / 2)), stats.norm()
@@ -43,7 +43,7 @@ def test_the_gaussian_loss_is_scipys_logarithm():
     np.testing.assert_allclose(variational.gaussian_loss(x, reconstruction), expected, rtol=1e-5)
 
 
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(slope=st.floats(-2, 2), x=numbers)
 def test_the_loss_bounds_the_evidence_and_meets_it_at_the_posterior(slope, x):
     """z ~ N(0, 1), x | z ~ N(slope z, 1): all of it is known, and quadrature over z is exact."""

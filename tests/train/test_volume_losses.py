@@ -63,7 +63,7 @@ def reference(name: str, outputs: np.ndarray, targets: np.ndarray) -> float:
 
 
 @pytest.mark.parametrize("name", LOSSES)
-@settings(deadline=None, max_examples=10)
+@settings(max_examples=10)
 @given(seed=st.integers(0, 999), p_source=st.sampled_from([0.03, 0.3, 1.0]))
 def test_each_example_has_the_formulas_loss(name, seed, p_source):
     outputs, targets, mask = case(name, seed, p_source)

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from ml_collections import ConfigDict
 from scipy import signal, special, stats
@@ -380,7 +380,6 @@ answered = given(
 )
 
 
-@settings(deadline=None)
 @answered
 def test_a_binary_answer_is_bayes_given_the_task(logits: list, tasks: list[str]) -> None:
     """p(class | task) = p(class) / p(task): sums to 1, nothing outside, odds and order kept, asked twice the same."""
