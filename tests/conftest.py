@@ -1,10 +1,15 @@
-"""Four CPU devices for all tests, compiled quickly rather than well; real recordings where EEGJAX_DATA names them."""
+"""Four CPU devices for all tests, compiled quickly rather than well; real recordings where EEGJAX_DATA names them.
+
+`python -m pytest` leaves out what is marked slow, `--full` is everything. Property tests draw the same examples every
+time; `--hypothesis-random` draws new ones.
+"""
 
 import logging
 import os
 import shutil
 import signal
 import subprocess
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -13,16 +18,47 @@ from typing import NamedTuple
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.setdefault("JAX_NUM_CPU_DEVICES", "4")
 os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_backend_optimization_level=0"
+# compiled once for all files and processes of a session; for the next one too in a folder that JAX's variable names
+os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", f"{tempfile.gettempdir()}/eegjax-programs-{os.getpid()}")
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
 
-import jax
 import pytest
-from jax.experimental.compilation_cache import compilation_cache
+from hypothesis import HealthCheck, settings
 from ml_collections import ConfigDict
 
 from eegjax import cli, commands
 from eegjax.errors import logger
 
 ROOT = Path(__file__).parent.parent
+PROGRAMS = Path(os.environ["JAX_COMPILATION_CACHE_DIR"])
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--full", action="store_true", help="also what is marked slow")
+    parser.addoption("--hypothesis-random", action="store_true", help="draw new examples in property tests")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Neither the examples nor how long they take may decide whether a test passes."""
+    machine = (HealthCheck.too_slow, HealthCheck.function_scoped_fixture)
+    always = settings(deadline=None, suppress_health_check=machine)
+    settings.register_profile("same", always, derandomize=True, database=None)
+    settings.register_profile("random", always, print_blob=True)
+    settings.load_profile("random" if config.getoption("--hypothesis-random") else "same")
+
+
+def pytest_unconfigure() -> None:
+    if PROGRAMS.name == f"eegjax-programs-{os.getpid()}":  # this session's own, and not a worker's
+        shutil.rmtree(PROGRAMS, ignore_errors=True)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if config.getoption("--full"):
+        return
+    for item in items:
+        if item.get_closest_marker("slow"):
+            item.add_marker(pytest.mark.skip(reason="slow: runs with --full"))
 
 
 @pytest.fixture
@@ -83,21 +119,19 @@ class Finished(NamedTuple):
 
 
 @pytest.fixture(scope="session")
-def run_root(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """`config.run.root` of the session, with prepared datasets and compiled programs in it."""
-    yield tmp_path_factory.mktemp("runs")
-    jax.config.update("jax_compilation_cache_dir", None)
-    compilation_cache.reset_cache()
+def run_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """`config.run.root` of the session, with prepared datasets in it."""
+    return tmp_path_factory.mktemp("runs")
 
 
 @pytest.fixture(scope="session")
-def tiny_arguments(run_root: Path) -> tuple[str, ...]:
+def tiny_arguments() -> tuple[str, ...]:
     """The smallest demo: three subjects, 32 x 32 images, both networks at a 64th of their width."""
     return (
         f"--config={ROOT}/configs/sleep.py:demo,size=tiny",
         "--config.model.width=0.015625",
         "--config.run.log_every_steps=1",
-        f"--config.run.compilation_cache={run_root}/programs",
+        f"--config.run.compilation_cache={PROGRAMS}",
     )
 
 
@@ -133,7 +167,6 @@ def finished(tiny: Callable[..., ConfigDict], tiny_arguments: tuple[str, ...]) -
     import contextlib
     import io
 
-    compilation_cache.reset_cache()  # programs compiled before may have decided that there is none
     printed = io.StringIO()
     with contextlib.redirect_stdout(printed):
         folder = commands.launch(tiny())

@@ -128,7 +128,7 @@ def finished(folder: Path) -> ConfigDict:
     """
     folder = Path(folder)
     if not (folder / "config.json").exists():
-        raise UserError(f"{folder}: no run folder (it has no config.json); give one that launch/main.py has made")
+        raise UserError(f"{folder}: no run folder (it has no config.json); give one that eegjax run has made")
     missing = [name for name in ("environment.json", "card.json", "metrics.json") if not (folder / name).exists()]
     if "metrics.json" in missing and "environment.json" not in missing:
         command = read_json(folder / "environment.json")["starts"][-1]["command"]

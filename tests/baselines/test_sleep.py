@@ -70,7 +70,7 @@ def test_majority_gives_the_training_shares():
     assert predict_majority(np.array([2, 2, 0, 2]), 2, 4).tolist() == [[0.25, 0, 0.75, 0]] * 2
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(st.data())
 def test_nearest_label_equals_brute_force(data):
     places = st.tuples(st.sampled_from(["x", "y"]), st.integers(0, 12))

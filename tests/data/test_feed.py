@@ -19,7 +19,7 @@ from eegjax.data.dataset import Dataset
 from eegjax.data.feed import Sampler, Source, cut_window, draw_batch, gather, iterate_in_order, make_feed, prefetch
 from eegjax.errors import UserError
 
-QUICK = settings(deadline=None, max_examples=30)
+QUICK = settings(max_examples=30)
 LOWS, HIGHS = np.array([0, 7, 19]), np.array([7, 19, 25])  # three recordings of 7, 12 and 6 samples
 N_EXAMPLES = 12
 
@@ -160,7 +160,7 @@ def test_windows_stay_in_their_recording_and_the_edge_sample_repeats(seed, chose
     assert np.array_equal(batch["mask"], rows >= 0)
 
 
-@settings(deadline=None, max_examples=10)
+@settings(max_examples=10)
 @given(st.integers(0, 99), st.lists(st.integers(-1, N_EXAMPLES - 1), min_size=6, max_size=6))
 def test_numpy_and_jax_gather_the_same_bits(seed, chosen):
     host, rows = source(seed), np.array(chosen).reshape(2, 3)

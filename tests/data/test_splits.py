@@ -13,7 +13,7 @@ from eegjax.data import splits
 from eegjax.data.splits import Fold, check_folds, split_by_block, split_by_group, split_by_names
 from eegjax.errors import UserError
 
-QUICK = settings(deadline=None, max_examples=50)
+QUICK = settings(max_examples=50)
 
 
 @st.composite

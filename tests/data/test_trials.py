@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from eegjax.data.eegmmidb.reader import File
@@ -26,7 +26,7 @@ def whole(eeg: np.ndarray, cues: list[int]) -> Trials:
     return Trials("r", "s", "1", eeg, 100.0, names, make_trial_table(np.array(cues), np.zeros(len(cues)), "1"))
 
 
-@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=50)
 @given(
     st.lists(st.integers(-50, 450), max_size=6), st.floats(-2, 2), st.floats(0.02, 3)
 )  # of a recording of 400 samples

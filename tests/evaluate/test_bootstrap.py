@@ -17,7 +17,7 @@ def means(values: np.ndarray, draws) -> np.ndarray:
     return np.array([values[draw].mean() for draw in draws])
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(st.data())
 def test_block_draws_keep_the_rules(data):
     """As many epochs per recording as it has; jumps only after whole blocks, at recording edges and at gaps."""

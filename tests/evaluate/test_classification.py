@@ -16,7 +16,7 @@ from eegjax.evaluate.classification import (
 )
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(st.data())
 def test_matches_sklearn(data):
     n_classes = data.draw(st.integers(2, 6))
@@ -50,7 +50,7 @@ def test_matches_sklearn(data):
     np.testing.assert_allclose(classes["one_vs_rest_accuracy"], rest)
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(st.data())
 def test_balanced_is_sklearn_with_weights(data):
     """Balancing is weighting: half of all weight on the class, the other half in equal parts on the others."""

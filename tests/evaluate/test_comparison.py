@@ -84,7 +84,7 @@ def test_sign_flips_counted_by_hand():
     assert sign_flip(np.r_[np.ones(16), np.zeros(500)]) == 2 / 2**16  # zeros have no sign to flip
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(st.lists(st.integers(-20, 20), min_size=2, max_size=9))
 def test_sign_flips_enumerated_are_those_of_scipy(steps):
     differences = np.array(steps) / 100

@@ -73,7 +73,6 @@ def test_dispersion_of_a_gaussian() -> None:
     assert spatial_dispersion_mm(values, positions, np.zeros(3)) == pytest.approx(5 * np.sqrt(3), rel=1e-3)
 
 
-@settings(deadline=None)
 @given(st.integers(0, 1000), st.integers(1, 5), st.floats(1e-200, 1e200))
 def test_dispersion_as_molins_writes_it(seed: int, n: int, unit: float) -> None:
     positions, true = points(seed, 20), points(seed + 1, n)
@@ -87,7 +86,6 @@ def test_dispersion_as_molins_writes_it(seed: int, n: int, unit: float) -> None:
 
 
 @pytest.mark.filterwarnings("error")  # scikit-learn warns, or raises, where one class is missing
-@settings(deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 5), st.booleans()), min_size=2, max_size=30))
 def test_auc_is_the_mann_whitney_statistic(voxels: list[tuple[int, bool]]) -> None:
     values, active = (np.array(column) for column in zip(*voxels, strict=True))
@@ -103,7 +101,7 @@ def test_auc_is_the_mann_whitney_statistic(voxels: list[tuple[int, bool]]) -> No
 # ---- transport
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(st.integers(0, 1000), st.integers(1, 7))
 def test_transport_of_equal_masses_is_an_assignment(seed: int, n: int) -> None:
     true, predicted = points(seed, n), points(seed + 1, n)
@@ -112,7 +110,7 @@ def test_transport_of_equal_masses_is_an_assignment(seed: int, n: int) -> None:
     assert earth_movers_distance_mm(true, predicted) == pytest.approx(expected)
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(st.integers(0, 1000))
 def test_a_translation_costs_its_length(seed: int) -> None:
     rng = np.random.default_rng(seed)
@@ -123,7 +121,7 @@ def test_a_translation_costs_its_length(seed: int) -> None:
     assert distance == pytest.approx(np.linalg.norm(shift))
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(st.integers(0, 1000), st.tuples(*[st.integers(1, 6)] * 3))
 def test_transport_is_a_metric(seed: int, sizes: tuple[int, int, int]) -> None:
     rng = np.random.default_rng(seed)
@@ -137,7 +135,7 @@ def test_transport_is_a_metric(seed: int, sizes: tuple[int, int, int]) -> None:
     assert earth_movers_distance_mm(turn.apply(a) + 9, turn.apply(b) + 9, u, v) == pytest.approx(there)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(st.integers(0, 1000), st.integers(1, 20), st.integers(1, 20))
 def test_transport_of_any_masses_is_scipys(seed: int, n: int, m: int) -> None:
     """SciPy's own distance solves the dual problem; masses in A m on one side, over 8 decades on the other."""

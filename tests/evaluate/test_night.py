@@ -106,7 +106,7 @@ def test_a_night_without_sleep(letters: str) -> None:
     assert list(numbers) == list(night_statistics(codes("W2R"), AASM))
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.lists(st.integers(-1, 5), min_size=1, max_size=60), st.sampled_from([20.0, 30.0]))
 def test_the_parts_make_the_whole(stages: list[int], epoch_s: float) -> None:
     numbers = night_statistics(np.array(stages, np.int8), RK, epoch_s)
@@ -125,7 +125,7 @@ def test_the_parts_make_the_whole(stages: list[int], epoch_s: float) -> None:
         assert latency + period + numbers["final_wake_min"] == pytest.approx(whole)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.lists(st.integers(-1, 4), min_size=1, max_size=40))
 def test_numbers_agree_with_a_plain_count(stages: list[int]) -> None:
     numbers = night_statistics(np.array(stages), AASM)

@@ -101,7 +101,7 @@ def test_duplicates_stay_apart_at_radius_zero_only() -> None:
     assert cluster(twice, 0.1).tolist() == [[1, 1, 1]]
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(samples(), st.sampled_from([0.0, 0.5, 1.0, 2.0, 4.0, 60.0]))
 def test_clusters_are_scikit_learns(sample, radius: float) -> None:
     """On a lattice many clusters are equally near, and lie at exactly the radius."""
@@ -138,7 +138,6 @@ def test_matches_worked_by_hand() -> None:
     assert count_matches(true[:2], np.array([[1.0, 0, 0], [-1, 0, 0]]), 1, "greedy_distinct") == (2, 1, 0)
 
 
-@settings(deadline=None)
 @given(samples(), st.sampled_from([0.0, 0.5, 1.0, 2.0, 3.5, 20.0]))
 def test_counts_against_plain_loops(sample, radius: float) -> None:
     """The greedy counts as the paper and the authors' code write them; one to one as the dense assignment."""
@@ -154,7 +153,6 @@ def test_counts_against_plain_loops(sample, radius: float) -> None:
     assert pairs <= found
 
 
-@settings(deadline=None)
 @given(samples(largest=5), st.sampled_from([1.0, 2.5, 4.0]))
 def test_one_to_one_is_the_best_of_all_assignments(sample, radius: float) -> None:
     near = cdist(*sample) <= radius
@@ -191,7 +189,6 @@ def test_f1() -> None:
     assert np.isnan(f1_score(0, 0, 0))
 
 
-@settings(deadline=None)
 @given(samples(), st.booleans())
 def test_f1_lies_between_0_and_1(sample, clustered: bool) -> None:
     for matching in ("hungarian", "greedy_distinct"):
@@ -200,7 +197,6 @@ def test_f1_lies_between_0_and_1(sample, clustered: bool) -> None:
         assert len(sample[1]) or not curve.any()  # nothing predicted: 0, not left out
 
 
-@settings(deadline=None)
 @given(samples())
 def test_one_to_one_without_clusters_rises_with_the_radius(sample) -> None:
     assert (np.diff(f1_curve(*sample, RADII, clustered=False)) >= 0).all()
@@ -212,7 +208,6 @@ def test_a_perfect_prediction_has_1_at_every_radius(matching: str) -> None:
     assert f1_curve(true, true[::-1], RADII, matching).tolist() == [1] * 10
 
 
-@settings(deadline=None)
 @given(st.integers(0, 10_000), st.sampled_from(MATCHINGS), st.sampled_from(MATCHINGS[:2]))
 def test_order_and_place_do_not_matter(seed: int, matching: str, clustering: str) -> None:
     """Permutations and a common rotation and shift; points in general position, without ties."""

@@ -45,7 +45,7 @@ def log_probability(path, log_likelihood, log_transition, log_initial) -> float:
     return log_initial[path[0]] + steps + log_likelihood[np.arange(len(path)), list(path)].sum()
 
 
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=100)
 @given(st.integers(1, 6), st.integers(1, 3), st.integers(0, 2**32 - 1), st.booleans())
 def test_viterbi_is_the_best_of_all_paths(n, n_classes, seed, forbid):
     rng = np.random.default_rng(seed)

@@ -95,7 +95,7 @@ def cases(draw: st.DrawFn) -> dict[str, Any]:
     }
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(cases())
 def test_every_convolution_equals_the_plain_one(case: dict[str, Any]) -> None:
     operands = normal(*case["x"]), normal(*case["kernel"])

@@ -146,7 +146,7 @@ def test_every_table_of_the_folder(run):
     assert sides == [None, "right", None]
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(cells=st.lists(st.tuples(TEXT, TEXT), max_size=4), header=st.tuples(TEXT, TEXT), note=TEXT, title=TEXT)
 def test_whatever_a_table_holds(tmp_path_factory, cells, header, note, title):
     folder = tmp_path_factory.mktemp("tables")

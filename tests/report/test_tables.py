@@ -51,7 +51,7 @@ def test_golden_markdown(tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["results.csv", "results.md", "results.tex"]
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(cells=st.lists(st.tuples(TEXT, TEXT), min_size=1, max_size=4), header=st.tuples(TEXT, TEXT))
 @example(cells=[("", "|[")], header=("", ""))
 @example(cells=[("a\\|b", "\\"), ("|", "1.5")], header=("x\\", "*y*"))

@@ -16,7 +16,7 @@ def eeg(seed: int, n_trials: int = 5, n_times: int = 50, n_chans: int = 6) -> np
     return (rng.normal(0, 10, (n_trials, n_times, n_chans)) @ rng.normal(0, 1, (n_chans, n_chans))).astype(np.float32)
 
 
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=20)
 @given(seed=st.integers(0, 999), n_trials=st.integers(1, 6), n_chans=st.integers(1, 8), gain=st.sampled_from([1e-3, 1]))
 def test_the_mean_covariance_of_aligned_trials_is_the_identity(seed, n_trials, n_chans, gain):
     trials = eeg(seed, n_trials, 50, n_chans) * np.float32(gain)

@@ -97,7 +97,7 @@ def test_an_offset_rings_nowhere(causal):
     np.testing.assert_allclose(notch(x, SFREQ, 50.0, causal=causal), 5000)
 
 
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=20)
 @given(
     borders=st.lists(st.integers(1, 2998), min_size=1, max_size=4, unique=True),
     seed=st.integers(0, 99),

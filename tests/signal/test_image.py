@@ -27,7 +27,7 @@ def by_ranks(bins: np.ndarray, n_levels: int) -> np.ndarray:
     return np.clip(np.floor(ranks * n_levels / bins.size), 0, n_levels - 1).reshape(bins.shape)
 
 
-@settings(deadline=None, max_examples=15)
+@settings(max_examples=15)
 @given(seed=st.integers(0, 999), spread=st.sampled_from([0.3, 1.0, 6.0]), n_levels=st.sampled_from([2, 64, 255, 256]))
 def test_a_level_is_the_rank_of_its_bin(seed, spread, n_levels):
     bins, image = level_image(seed, spread)
@@ -82,7 +82,7 @@ def test_colour_looks_levels_up():
     assert np.array_equal(colour(jnp.asarray(levels), jet(255)), jet(255)[levels])
 
 
-@settings(deadline=None, max_examples=10)
+@settings(max_examples=10)
 @given(fractions=st.lists(st.floats(0, 1, width=32), min_size=6, max_size=6), seed=st.integers(0, 99))
 def test_crop_interpolates_between_frames(fractions, seed):
     frames = np.random.default_rng(seed).integers(0, 255, (2, 3, 9, 5)).astype(np.uint8)

@@ -197,7 +197,7 @@ def simulated(seed: int, n_orient: int, n_chans: int = 12, n_sources: int = 20) 
     return lead_field, 1e-5 * rng.normal(size=(150, n_chans)), 1e-12 * mixing @ mixing.T
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(st.sampled_from(METHODS_AND_LCMV), st.sampled_from([1, 3]), st.integers(0, 99))
 def test_the_order_of_channels_and_the_reference_change_nothing(method, n_orient, seed):
     lead_field, voltages, noise_cov = simulated(seed, n_orient)
@@ -221,7 +221,7 @@ def test_an_offset_of_all_channels_is_nothing_even_where_the_noise_is_nearly_sin
     assert np.abs(kernel.sum(-1)).max() < 1e-13 * np.abs(kernel).max()
 
 
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=20)
 @given(st.sampled_from(METHODS_AND_LCMV), st.integers(0, 99))
 def test_turning_the_axes_of_free_orientations_changes_nothing(method, seed):
     lead_field, voltages, noise_cov = simulated(seed, 3)
@@ -234,7 +234,7 @@ def test_turning_the_axes_of_free_orientations_changes_nothing(method, seed):
     assert_equal(found, expected)
 
 
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=20)
 @given(st.sampled_from(METHODS_AND_LCMV), st.floats(0.01, 50), st.integers(0, 99))
 def test_fixed_orientations_are_linear_and_free_ones_scale(method, factor, seed):
     lead_field, voltages, noise_cov = simulated(seed, 1)

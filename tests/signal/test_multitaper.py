@@ -36,7 +36,7 @@ def test_the_papers_settings_match_scipy():
     assert Multitaper().freqs_hz[[0, 1, -1]] == pytest.approx([0, 100 / 512, 153 * 100 / 512])
 
 
-@settings(deadline=None, max_examples=8)
+@settings(max_examples=8)
 @given(
     sfreq=st.sampled_from([100.0, 128.0, 200.0]),
     window=st.integers(64, 512),

@@ -37,7 +37,7 @@ def test_nothing_folds_back(sfreq, to_sfreq):
     assert np.abs(sines(hz, sfreq, 8)[:: round(sfreq / to_sfreq)]).max() > 0.9
 
 
-@settings(deadline=None, max_examples=10)
+@settings(max_examples=10)
 @given(n_times=st.integers(1, 900), rates=st.sampled_from(RATES), offset=st.floats(-5000, 5000))
 def test_an_offset_rings_nowhere_and_the_length_is_the_new_rates(n_times, rates, offset):
     y = resample(np.full((n_times, 2), offset), *rates)

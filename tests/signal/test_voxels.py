@@ -42,7 +42,7 @@ def head(seed: int, n_electrodes: int = 40, n_sources: int = 60) -> tuple[np.nda
 # ---- grids
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(seed=seeds, n=st.integers(2, 128), scaling=st.sampled_from(SCALINGS))
 def test_voxels_and_millimetres_are_inverse_at_the_centres(seed, n, scaling):
     for grid, points in zip(make_grids(*head(seed), n, scaling), head(seed), strict=True):
@@ -53,7 +53,7 @@ def test_voxels_and_millimetres_are_inverse_at_the_centres(seed, n, scaling):
         assert (np.abs(grid.to_mm(voxels) - points) <= grid.voxel_mm * (0.5 + 1e-8)).all()
 
 
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=20)
 @given(seed=seeds, n=st.sampled_from([16, 64, 65, 128]))
 def test_separate_is_the_papers_formula(seed, n):
     for grid, points in zip(make_grids(*head(seed), n, "separate"), head(seed), strict=True):
@@ -134,7 +134,7 @@ def crowd(seed: int, n: int, n_points: int) -> tuple[np.ndarray, np.ndarray]:
     return (rng.normal(size=n_points) * (rng.random(n_points) < 0.8)).astype(np.float32), voxels
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(seed=seeds, collisions=st.sampled_from(COLLISIONS), side=st.sampled_from([1, 3, 5]))
 def test_scatter_is_the_loop_over_points(seed, collisions, side):
     values, voxels = crowd(seed, 9, 20)
@@ -148,7 +148,7 @@ def test_scatter_is_the_loop_over_points(seed, collisions, side):
 
 
 @given(order=st.permutations([0.5, -2.0, 3.0, 0.0]))
-@settings(deadline=None, max_examples=10)
+@settings(max_examples=10)
 def test_the_last_that_is_not_silent_wins(order):
     voxels = np.full((4, 3), 2)
     volumes = {way: float(scatter_to_voxels(jnp.array(order), voxels, 4, way)[2, 2, 2]) for way in COLLISIONS}
@@ -173,7 +173,7 @@ def test_dilation_matches_scipy(n):
     np.testing.assert_allclose(scatter_to_voxels(values, voxels, n, "mean", 5), expected, atol=1e-5)
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(st.integers(0, 10_000), st.sampled_from(SCALINGS), st.sampled_from([8, 16, 40]))
 def test_a_mask_holds_all_of_the_cortex_and_little_else(seed, scaling, n):
     """Sources that lie far from each other: none of the points they were chosen from is outside, as Gonzalez has it."""
@@ -233,7 +233,7 @@ def apart(seed: int, n: int, side: int, gap: int, border: int, n_points: int = 4
     return np.pad(kept, [(0, n_points - len(kept)), (0, 0)], constant_values=-1)
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(
     seed=seeds,
     side_and_place=st.sampled_from([(3, 0, 1), (5, 0, 2), (3, 1, 0), (5, 1, 0)]),
@@ -258,7 +258,7 @@ def test_cut_cubes_of_different_values_that_touch():
     )
 
 
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=20)
 @given(seed=seeds, side=st.sampled_from([3, 5]), threshold=st.sampled_from([0.0, 0.3, 0.63, 0.9]))
 def test_any_prediction_is_covered_by_as_many_cubes_as_it_takes(seed, side, threshold):
     rng = np.random.default_rng(seed)

@@ -24,7 +24,7 @@ def at(state, number):
     return state.replace(params=params, model_state=running)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(
     st.lists(st.sampled_from([1.0, 2.0, 3.0, float("nan"), float("inf")]), min_size=1, max_size=12), st.integers(0, 3)
 )

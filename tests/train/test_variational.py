@@ -14,7 +14,7 @@ from eegjax.train import variational
 numbers = st.floats(-3, 3)
 
 
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(mean=numbers, log_variance=numbers)
 def test_the_divergence_is_the_integral(mean, log_variance):
     there, normal = stats.norm(mean, np.exp(log_variance / 2)), stats.norm()
@@ -40,10 +40,12 @@ def test_the_divergence_matches_monte_carlo_and_is_zero_at_the_prior():
 def test_the_gaussian_loss_is_scipys_logarithm():
     x, reconstruction = np.random.default_rng(0).normal(size=(2, 3, 5, 4)).astype(np.float32)
     expected = -stats.norm(reconstruction, 1).logpdf(x).sum((1, 2))
-    np.testing.assert_allclose(variational.gaussian_loss(x, reconstruction), expected, rtol=1e-5)
+    np.testing.assert_allclose(
+        variational.gaussian_loss(x, reconstruction), expected, rtol=1e-5, atol=1e-5
+    )  # sums of twenty
 
 
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(slope=st.floats(-2, 2), x=numbers)
 def test_the_loss_bounds_the_evidence_and_meets_it_at_the_posterior(slope, x):
     """z ~ N(0, 1), x | z ~ N(slope z, 1): all of it is known, and quadrature over z is exact."""
@@ -70,9 +72,9 @@ def test_the_published_loss_is_the_reports():
     divergence = -0.5 * np.mean(np.sum(1 + 2 * log_std - mean**2 - np.exp(log_std) ** 2, 1))
     found = variational.published_vae_loss(x, (logits, mean, log_std), batch_size=6)
     assert found.shape == (6,)
-    assert float(found.mean()) == pytest.approx((cross_entropy + divergence) / 6, rel=1e-5)
+    assert float(found.mean()) == pytest.approx((cross_entropy + divergence) / 6, rel=1e-5, abs=1e-5)
     parts = variational.binary_loss(x, logits) + variational.kl_divergence(mean, 2 * log_std) / 6
-    np.testing.assert_allclose(found, parts, rtol=1e-5)
+    np.testing.assert_allclose(found, parts, rtol=1e-5, atol=1e-5)  # of either sign
 
 
 def test_nothing_bounds_the_published_loss():

@@ -12,6 +12,7 @@ from eegjax.train import volume_losses as losses
 
 SHAPE = (3, 4, 5)
 PAPER = (1e-7, 1.0)
+ATOL = 4 * np.finfo(np.float32).eps  # of log p where p is nearly 1
 
 CLASSIFICATION = {
     "paper": lambda logits, targets, mask=None: losses.weighted_cross_entropy(logits, targets, PAPER, mask),
@@ -63,18 +64,20 @@ def reference(name: str, outputs: np.ndarray, targets: np.ndarray) -> float:
 
 
 @pytest.mark.parametrize("name", LOSSES)
-@settings(deadline=None, max_examples=10)
+@settings(max_examples=10)
 @given(seed=st.integers(0, 999), p_source=st.sampled_from([0.03, 0.3, 1.0]))
 def test_each_example_has_the_formulas_loss(name, seed, p_source):
     outputs, targets, mask = case(name, seed, p_source)
     found = LOSSES[name](outputs, targets)
     assert found.shape == (4,)
     assert found.dtype == np.float32
-    np.testing.assert_allclose(found, [reference(name, o, t) for o, t in zip(outputs, targets, strict=True)], rtol=2e-5)
+    np.testing.assert_allclose(
+        found, [reference(name, o, t) for o, t in zip(outputs, targets, strict=True)], rtol=2e-5, atol=ATOL
+    )
     masked = [reference(name, o[m], t[m]) for o, t, m in zip(outputs, targets, mask, strict=True)]
-    np.testing.assert_allclose(LOSSES[name](outputs, targets, jnp.asarray(mask)), masked, rtol=2e-5)
+    np.testing.assert_allclose(LOSSES[name](outputs, targets, jnp.asarray(mask)), masked, rtol=2e-5, atol=ATOL)
     common = [reference(name, o[mask[0]], t[mask[0]]) for o, t in zip(outputs, targets, strict=True)]
-    np.testing.assert_allclose(LOSSES[name](outputs, targets, jnp.asarray(mask[0])), common, rtol=2e-5)
+    np.testing.assert_allclose(LOSSES[name](outputs, targets, jnp.asarray(mask[0])), common, rtol=2e-5, atol=ATOL)
 
 
 @pytest.mark.parametrize("name", LOSSES)
@@ -130,7 +133,9 @@ def test_torchs_batch_is_the_mean_over_examples_that_have_equally_many_sources()
     weights = np.array(PAPER)[targets.ravel().astype(int)]
     of_voxel = -np.log(probabilities(logits)[np.arange(targets.size), targets.ravel().astype(int)])
     torchs = (weights * of_voxel).sum() / weights.sum()
-    assert float(losses.weighted_cross_entropy(logits, targets, PAPER).mean()) == pytest.approx(torchs, rel=1e-5)
+    assert float(losses.weighted_cross_entropy(logits, targets, PAPER).mean()) == pytest.approx(
+        torchs, rel=1e-5, abs=ATOL
+    )
 
 
 def test_balanced_weights_give_both_classes_equal_say():
@@ -142,7 +147,7 @@ def test_balanced_weights_give_both_classes_equal_say():
     of_voxel = -np.log(probabilities(logits)[np.arange(targets.size), (targets > 0).astype(int).ravel()])
     of_voxel = of_voxel.reshape(targets.shape)
     halves = [(v[s].mean() + v[m & ~s].mean()) / 2 for v, s, m in zip(of_voxel, source, mask, strict=True) if s.any()]
-    np.testing.assert_allclose(CLASSIFICATION["balanced"](logits, targets, mask)[1:], halves, rtol=1e-5)
+    np.testing.assert_allclose(CLASSIFICATION["balanced"](logits, targets, mask)[1:], halves, rtol=1e-5, atol=ATOL)
 
 
 def test_dice_of_known_overlaps():
@@ -159,7 +164,9 @@ def test_focal_without_focus_is_the_cross_entropy():
     logits, targets, _ = case("focal")
     plain = losses.weighted_cross_entropy(logits, targets, (1.0, 1.0)) * targets[0].size
     n_source = np.maximum((targets > 0).sum((1, 2, 3)), 1)
-    np.testing.assert_allclose(losses.focal(logits, targets, alpha=0.5, gamma=0.0), plain / n_source / 2, rtol=1e-5)
+    np.testing.assert_allclose(
+        losses.focal(logits, targets, alpha=0.5, gamma=0.0), plain / n_source / 2, rtol=1e-5, atol=ATOL
+    )
 
 
 @pytest.mark.parametrize("name", LOSSES)

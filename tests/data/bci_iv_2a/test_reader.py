@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import scipy.io
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from eegjax.data.bci_iv_2a import reader
@@ -229,7 +229,7 @@ def test_a_file_of_one_run_with_one_trial(tmp_path: Path) -> None:
     assert run.table.to_dict("list") == {"cue": [1000], "label": [2], "run": ["1"], "artifact": [True]}
 
 
-@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=30)
 @given(st.integers(-1100, 400), st.integers(1, 700))
 def test_trials_that_the_run_cuts_off_are_counted(tmp_path: Path, first: int, length: int) -> None:
     """The window is [cue + first, cue + first + length) in samples, of a recording of 2500."""
@@ -302,7 +302,7 @@ def test_a_window_without_length_is_an_error(tmp_path: Path) -> None:
         read(find(tmp_path)[0], (4.0, 0.0))
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40)
 @given(data=st.data())
 def test_a_damaged_mat_is_read_or_one_clear_error(tmp_path: Path, data: st.DataObject) -> None:
     whole = tmp_path / "whole.mat"

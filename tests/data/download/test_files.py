@@ -17,7 +17,7 @@ from urllib.error import URLError
 from urllib.request import Request
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from eegjax.data.download import files as download
@@ -153,7 +153,7 @@ def test_a_file_is_fetched_and_nothing_else_is_left(server: Server, tmp_path: Pa
     assert {file.name for file in path.parent.iterdir()} == {"a.edf", ".verified.json"}
 
 
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=15)
 @given(cuts=st.lists(st.integers(1, 99_000), max_size=3), etag=st.booleans())
 def test_what_breaks_off_is_continued_where_it_broke_off(
     server: Server, tmp_path_factory: pytest.TempPathFactory, cuts: list[int], etag: bool

@@ -68,7 +68,7 @@ def test_stages_are_named_as_edf_plus_does() -> None:
 # ---- the annotations
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.lists(st.tuples(st.sampled_from([*STAGES, "?"]), st.integers(1, 40)), min_size=1, max_size=12))
 def test_our_own_reader_gets_the_same_stages(runs: list[tuple[str, int]]) -> None:
     stages = [stage for stage, n_epochs in runs for _ in range(n_epochs)]

@@ -130,7 +130,7 @@ def test_other_broken_files(tmp_path):
         read_surface(tmp_path / "lh.white")
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.data())
 def test_damage_is_an_error_or_nothing(tmp_path_factory, data):
     """Whatever is cut or changed, a reader says so in its own words or reads what stands there."""

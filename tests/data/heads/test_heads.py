@@ -163,7 +163,7 @@ def test_a_damaged_file_is_made_again(head, tmp_path, caplog):
     assert path.read_bytes() == whole
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.data())
 def test_damage_is_never_a_head(head, tmp_path_factory, data):
     path = tmp_path_factory.mktemp("damaged") / "head.npz"

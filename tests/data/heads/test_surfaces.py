@@ -55,7 +55,7 @@ def test_finer_icospheres_fill_the_sphere():
     np.testing.assert_array_equal(icosphere(3)[0], icosphere(4)[0][:642])
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(st.integers(0, 1000), st.floats(0.01, 0.2), st.floats(0.9, 1.1))
 def test_projection_to_a_sphere_is_exact(seed, radius_m, share):
     sphere = make_surface(CENTRE + radius_m * icosphere(3)[0], CENTRE)
@@ -115,7 +115,7 @@ def test_normals_of_an_ellipsoid():
     assert cosines.min() > np.cos(np.radians(1.5))
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.integers(0, 10_000), st.integers(2, 30))
 def test_points_are_spread(seed, n_points):
     """Gonzalez 1985: no point is farther from those chosen than those are from each other."""

@@ -327,7 +327,7 @@ def test_numbers_with_a_decimal_comma_are_read(tmp_path: Path) -> None:
 # ---- the hypnogram
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(
     runs=st.lists(st.tuples(st.sampled_from(sorted(LABELS)), st.integers(1, 60)), min_size=1, max_size=12),
     offset_s=st.floats(0, 14.9),
@@ -389,7 +389,7 @@ def test_annotations_in_an_unknown_encoding_are_an_error(tmp_path: Path) -> None
 # ---- stages
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(stages=st.lists(st.integers(-1, 5), min_size=1, max_size=200), margin=st.integers(0, 70))
 def test_cropping_keeps_what_lies_within_the_margin_of_sleep(stages: list[int], margin: int) -> None:
     sleep = [i for i, stage in enumerate(stages) if stage > 0]

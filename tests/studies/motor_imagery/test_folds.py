@@ -103,7 +103,7 @@ def closed(config: ConfigDict, dataset: Dataset) -> list[Fold]:
 
 
 sizes = given(n_subjects=st.integers(2, 4), n_each=st.integers(2, 4), seed=st.integers(0, 1000))
-few = settings(max_examples=10, deadline=None)
+few = settings(max_examples=10)
 
 
 # ---- what each kind tests

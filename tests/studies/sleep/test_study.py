@@ -78,7 +78,7 @@ def nights(draw) -> tuple[Dataset, np.ndarray]:
     return dataclasses.replace(dataset, index=index), rows
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(nights(), st.integers(1, 9), st.booleans())
 def test_sequences_cross_no_gap_and_score_every_row_once(config, night, length: int, train: bool) -> None:
     dataset, rows = night
@@ -215,7 +215,7 @@ def fold_of(dataset: Dataset, train: np.ndarray) -> Fold:
     return Fold("one", train, np.array([], np.int64), others, np.arange(len(dataset.index)).astype(str))
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.integers(0, 10_000), st.integers(2, 40))
 def test_class_weights_have_mean_1_over_training_examples_and_know_no_other(config, seed: int, n_train: int) -> None:
     dataset = made({"SC4001": 60}, seed=seed)
