@@ -4,8 +4,6 @@ A sample is a row with a seed. Its voltages and moments lie beside it in the dat
 made of it where they are needed: the same ones.
 """
 
-from functools import partial
-from pathlib import Path
 from typing import Any
 
 import jax.numpy as jnp
@@ -13,14 +11,12 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from eegjax.baselines.inverse import METHODS
-from eegjax.data import dataset as datasets
 from eegjax.data.dataset import Dataset, Part
 from eegjax.data.feed import Source
 from eegjax.data.heads.anatomy import describe_cortex, find_head_files
 from eegjax.data.heads.heads import describe_origin
 from eegjax.errors import UserError, check_choice, did_you_mean, note
-from eegjax.files import locked
-from eegjax.run import roots
+from eegjax.run import datasets
 from eegjax.signal.minimum_norm import amplitudes, make_operator
 from eegjax.signal.voxels import count_pairs_in_one_voxel, describe_coarseness
 from eegjax.studies.inverse import heads
@@ -40,20 +36,17 @@ def prepare(config: ConfigDict) -> Dataset:
     """
     _check(config)
     if config.protocol == "demo":
-        roots.refuse(config)
-    root, recordings = Path(config.run.root) / "datasets", heads.recorded(config)
-    with locked(root / ".lock"):  # a second run waits instead of preparing the same again
-        keys = [_key(config, one, place) for place, one in enumerate(recordings)]
-        make = partial(_part, config, max(one.real.n_sources for one in recordings))
-        dataset = datasets.prepare_dataset(
-            root,
-            "inverse",
-            list(enumerate(recordings)),
-            keys,
-            lambda item: make(*item),
-            _card(config),
-            config.run.workers,
-        )
+        datasets.refuse_root(config)
+    recordings = heads.recorded(config)
+    n_sources = max(one.real.n_sources for one in recordings)
+    dataset = datasets.prepare(
+        config,
+        "inverse",
+        lambda root: list(enumerate(recordings)),
+        lambda item, hash_of_file: _key(config, *item),
+        lambda item: _part(config, n_sources, *item),
+        _card(config),
+    )
     for row in dataset.card["recordings"]:
         if row["coarse"]:
             note(f"{row['recording']}: {row['coarse']}")
@@ -84,7 +77,7 @@ def _check(config: ConfigDict) -> None:
     headline(config)
 
 
-def _key(config: ConfigDict, one: Recorded, place: int) -> list[Any]:
+def _key(config: ConfigDict, place: int, one: Recorded) -> list[Any]:
     """All that a recording depends on beside the card."""
     return [
         [*one],

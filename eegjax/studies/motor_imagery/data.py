@@ -1,7 +1,6 @@
 """Runs of cued trials become the motor-imagery study's dataset, its folds, and what a network reads per trial."""
 
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 from pathlib import Path
 from types import ModuleType
@@ -12,14 +11,13 @@ import pandas as pd
 from ml_collections import ConfigDict
 
 from eegjax.data import bci_iv_2a, eegmmidb
-from eegjax.data import dataset as datasets
 from eegjax.data.bci_iv_2a import simulator
 from eegjax.data.dataset import Dataset, Part
 from eegjax.data.feed import Source, cut_window
 from eegjax.data.trials import REST, Trials
 from eegjax.errors import UserError, check_choice, note
-from eegjax.files import hash_file, hash_of, locked
-from eegjax.run import roots
+from eegjax.files import hash_of
+from eegjax.run import datasets
 from eegjax.signal.filters import band_pass, notch
 from eegjax.signal.reference import reference_to_average, reference_to_channel
 from eegjax.signal.resampling import resample
@@ -41,17 +39,19 @@ def prepare(config: ConfigDict) -> Dataset:
             into the next trial, or anything wrong with a file.
     """
     reader = _reader(config)
-    root = Path(config.run.root) / "datasets"
-    with locked(root / ".lock"):  # a second run waits instead of preparing the same again
-        folder = _simulated(config, root) if config.protocol == "demo" else _real(config)
-        files = reader.find(folder, tuple(config.data.exclude))
-        hashes = {path: hash_file(path) for path in {path for file in files for path in _paths(file)}}
+    dataset = datasets.prepare(
+        config,
+        f"motor-imagery-{config.data.dataset}",
+        lambda root: reader.find(_root(config, root), tuple(config.data.exclude)),
         # the name counts too: that of an EEGMMIDB run tells the classes
-        keys = [[file.subject, file.session, [[path.name, hashes[path]] for path in _paths(file)]] for file in files]
-        name = f"motor-imagery-{config.data.dataset}"
-        dataset = datasets.prepare_dataset(
-            root, name, files, keys, lambda file: _part(config, file), _card(config), config.run.workers
-        )
+        lambda file, hash_of_file: [
+            file.subject,
+            file.session,
+            [[path.name, hash_of_file(path)] for path in _paths(file)],
+        ],
+        lambda file: _part(config, file),
+        _card(config),
+    )
     return _usable(dataset)
 
 
@@ -74,32 +74,29 @@ def _read(config: ConfigDict, file: Any) -> list[Trials]:
     return eegmmidb.read(file, tuple(config.data.window_s), bci_iv_2a.CH_NAMES)
 
 
-def _real(config: ConfigDict) -> str:
+def _root(config: ConfigDict, root: Path) -> Path:
     name = config.data.dataset
     command = f"eegjax prepare --dataset={name} --root=FOLDER --download"
-    return roots.needed(config, f"{HOW_TO_GET[name]} ({command} fetches them)")
+    return datasets.find_root(config, lambda: _simulated(config, root), f"{HOW_TO_GET[name]} ({command} fetches them)")
 
 
 def _simulated(config: ConfigDict, root: Path) -> Path:
-    roots.refuse(config)
     if config.data.dataset != "bci_iv_2a":
         raise UserError(
             f"config.data.dataset is '{config.data.dataset}', but the demo simulates bci_iv_2a; for real recordings "
             f"name a protocol: eegjax run motor_imagery:standard,dataset={config.data.dataset}"
         )
-    from tqdm import tqdm
-
     settings = config.data.simulation.to_dict()
     folder = root / f"simulated-motor-imagery-{hash_of([settings, simulator.VERSION])}"
-    wanted = [(subject, session) for subject in range(1, settings["n_subjects"] + 1) for session in "TE"]
-    missing = [names for names in wanted if not (folder / f"A{names[0]:02d}{names[1]}.mat").exists()]
+
+    def is_there(names: tuple[int, str]) -> bool:
+        return (folder / f"A{names[0]:02d}{names[1]}.mat").exists()
 
     def write(names: tuple[int, str]) -> None:
-        counts = settings["n_runs"], settings["n_trials_per_run"]
-        simulator.write_session(folder, settings["seed"], *names, *counts)
+        simulator.write_session(folder, settings["seed"], *names, settings["n_runs"], settings["n_trials_per_run"])
 
-    with ThreadPoolExecutor(config.run.workers) as pool:
-        list(tqdm(pool.map(write, missing), total=len(missing), desc="simulating sessions", disable=not missing))
+    wanted = [(subject, session) for subject in range(1, settings["n_subjects"] + 1) for session in "TE"]
+    datasets.simulate_missing(wanted, is_there, write, "sessions", config.run.workers)
     return folder
 
 

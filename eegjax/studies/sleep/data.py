@@ -1,7 +1,6 @@
 """Nights become the sleep study's dataset, its folds, and what a network reads per epoch."""
 
 import datetime
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +9,6 @@ import numpy as np
 import pandas as pd
 from ml_collections import ConfigDict
 
-from eegjax.data import dataset as datasets
 from eegjax.data import sleep_edf
 from eegjax.data.dataset import Dataset, Part
 from eegjax.data.feed import Source, cut_window
@@ -18,8 +16,8 @@ from eegjax.data.formats.edf_header import read_edf_header
 from eegjax.data.sleep_edf import simulator
 from eegjax.data.sleep_edf.fetch import read_lights_off
 from eegjax.errors import UserError, note
-from eegjax.files import hash_file, hash_of, locked
-from eegjax.run import roots
+from eegjax.files import hash_file, hash_of
+from eegjax.run import datasets
 from eegjax.signal import image as images
 from eegjax.signal.multitaper import Multitaper, multitaper_spectrogram
 
@@ -43,31 +41,28 @@ def prepare(config: ConfigDict) -> Dataset:
     Raises:
         UserError: the demo with a root, another protocol without one, or anything wrong with a file.
     """
-    root = Path(config.run.root) / "datasets"
-    with locked(root / ".lock"):  # a second run waits instead of preparing the same again
-        folder = _simulated(config, root) if config.protocol == "demo" else roots.needed(config, HOW_TO_GET)
-        pairs = sleep_edf.find_pairs(folder)
-        keys = [[pair.recording, hash_file(pair.psg), hash_file(pair.hypnogram)] for pair in pairs]
-        card = _card(config)
-        return datasets.prepare_dataset(
-            root, "sleep", pairs, keys, lambda p: _part(config, p), card, config.run.workers
-        )
+    return datasets.prepare(
+        config,
+        "sleep",
+        lambda root: sleep_edf.find_pairs(datasets.find_root(config, lambda: _simulated(config, root), HOW_TO_GET)),
+        lambda pair, hash_of_file: [pair.recording, hash_of_file(pair.psg), hash_of_file(pair.hypnogram)],
+        lambda pair: _part(config, pair),
+        _card(config),
+    )
 
 
 def _simulated(config: ConfigDict, root: Path) -> Path:
-    roots.refuse(config)
-    from tqdm import tqdm
-
     settings = config.data.simulation.to_dict()
     folder = root / f"simulated-sleep-{hash_of([settings, simulator.VERSION])}"
-    wanted = [(subject, night) for subject in range(settings["n_subjects"]) for night in NIGHTS]
-    missing = [names for names in wanted if len(list(folder.glob(f"SC4{names[0]:02d}{names[1]}*.edf"))) < 2]
+
+    def is_there(names: tuple[int, int]) -> bool:
+        return len(list(folder.glob(f"SC4{names[0]:02d}{names[1]}*.edf"))) == 2
 
     def write(names: tuple[int, int]) -> None:
         simulator.write_night(folder, settings["seed"], *names, settings["n_epochs"])
 
-    with ThreadPoolExecutor(config.run.workers) as pool:
-        list(tqdm(pool.map(write, missing), total=len(missing), desc="simulating nights", disable=not missing))
+    wanted = [(subject, night) for subject in range(settings["n_subjects"]) for night in NIGHTS]
+    datasets.simulate_missing(wanted, is_there, write, "nights", config.run.workers)
     return folder
 
 
