@@ -16,6 +16,7 @@ from eegjax.files import remove_stale, write_aside, write_json
 from eegjax.report.page import write_page
 from eegjax.run import bounds
 from eegjax.run import folder as runs
+from eegjax.run.baselines import load_or_compute
 from eegjax.run.network import Network, Timing
 from eegjax.run.study import Study
 from eegjax.train import members
@@ -80,7 +81,7 @@ def _train_and_evaluate(config: ConfigDict, study: Study, dataset: Dataset, fold
     if not writes:
         return
     predictions = study.calibrate(config, dataset, folds, pd.concat(frames, ignore_index=True), folder)
-    baselines = study.baselines(config, dataset, folds)
+    baselines = load_or_compute(config, study.baselines, study.baseline_fields, dataset, folds)
     write_aside(folder / "predictions.parquet", partial(predictions.to_parquet, index=False))
     write_aside(folder / "baselines.parquet", partial(baselines.to_parquet, index=False))
     write_json(folder / "card.json", dataset.card)

@@ -32,6 +32,7 @@ class Study(NamedTuple):
     loss: (config) -> f(stats, outputs, batch) -> (per example, metrics).
     predict: (config) -> f(outputs) -> probabilities [..., n_classes].
     baselines: (config, dataset, folds) -> their predictions, in the columns of the networks'.
+    baseline_fields: fields and sections of the configuration that those read; None is all of it.
     evaluate: (config, predictions, baselines) -> flat `name: number`.
     tables: (run folder) -> what to print; writes `tables/`.
     figures: (run folder) -> writes `figures/`.
@@ -73,6 +74,7 @@ class Study(NamedTuple):
     calibrate: Callable[[ConfigDict, Dataset, Sequence[Fold], pd.DataFrame, Path], pd.DataFrame] = (
         lambda config, dataset, folds, predictions, folder: predictions
     )
+    baseline_fields: Sequence[str] | None = None
     explain: Callable[[ConfigDict, Dataset, Path], None] = lambda config, dataset, folder: None
     rows: Callable[[ConfigDict], Rows] = lambda config: Rows({"": {}})
     gathered: Callable[[Mapping[str, Path], Path], str] = lambda folders, place: ""

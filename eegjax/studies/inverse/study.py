@@ -10,7 +10,7 @@ from eegjax.studies.inverse import figures as inverse_figures
 from eegjax.studies.inverse import numbers as inverse_numbers
 from eegjax.studies.inverse import tables as inverse_report
 from eegjax.studies.inverse.answers import calibrate, columns
-from eegjax.studies.inverse.baselines import baselines
+from eegjax.studies.inverse.baselines import BASELINE_FIELDS, baselines
 from eegjax.studies.inverse.compare import compare, rows
 from eegjax.studies.inverse.data import classes, labels, prepare, source, units
 from eegjax.studies.inverse.folds import folds
@@ -31,6 +31,7 @@ STUDY = Study(
     columns=columns,
     calibrate=calibrate,
     baselines=baselines,
+    baseline_fields=BASELINE_FIELDS,
     evaluate=inverse_numbers.evaluate,
     explain=inverse_explain.explain,
     tables=inverse_report.tables,

@@ -16,7 +16,7 @@ from eegjax.studies.motor_imagery import figures as motor_imagery_figures
 from eegjax.studies.motor_imagery import numbers as motor_imagery_numbers
 from eegjax.studies.motor_imagery import tables as motor_imagery_report
 from eegjax.studies.motor_imagery.answers import calibrate
-from eegjax.studies.motor_imagery.baselines import baselines
+from eegjax.studies.motor_imagery.baselines import BASELINE_FIELDS, baselines
 from eegjax.studies.motor_imagery.data import classes, labels, prepare, source, units
 from eegjax.studies.motor_imagery.folds import folds
 from eegjax.studies.motor_imagery.network import fit, inputs, loss, model, predict
@@ -41,6 +41,7 @@ STUDY = Study(
     predict=predict,
     calibrate=calibrate,
     baselines=baselines,
+    baseline_fields=BASELINE_FIELDS,
     evaluate=motor_imagery_numbers.evaluate,
     explain=explain,
     tables=motor_imagery_report.tables,

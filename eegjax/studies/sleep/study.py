@@ -9,7 +9,7 @@ from eegjax.run.study import Study
 from eegjax.studies.sleep import apply as applying
 from eegjax.studies.sleep import explain as explaining
 from eegjax.studies.sleep.answers import calibrate
-from eegjax.studies.sleep.baselines import baselines
+from eegjax.studies.sleep.baselines import BASELINE_FIELDS, baselines
 from eegjax.studies.sleep.compare import rows
 from eegjax.studies.sleep.data import classes, labels, prepare, source, units
 from eegjax.studies.sleep.figures import figures
@@ -46,6 +46,7 @@ STUDY = Study(
     predict=predict,
     calibrate=calibrate,
     baselines=baselines,
+    baseline_fields=BASELINE_FIELDS,
     evaluate=evaluate,
     explain=explain,
     tables=tables,
