@@ -17,6 +17,7 @@ class Fold(NamedTuple):
     train, validation, test: [n] int64 rows of the index, disjoint.
     group: [n_examples], what each row of the index belongs to (its subject, say); none may stand on two sides.
     leak: empty, or the paper's quirk for which the groups do stand on two sides.
+    task: which of several tasks it is of; empty where a study has one.
     """
 
     name: str
@@ -25,6 +26,7 @@ class Fold(NamedTuple):
     test: np.ndarray
     group: np.ndarray
     leak: str = ""
+    task: str = ""
 
 
 def check_folds(folds: Sequence[Fold]) -> None:
@@ -125,10 +127,11 @@ def split_by_block(index: pd.DataFrame, n_blocks: int, guard_s: float) -> list[F
 
 
 def save_folds(path: Path, folds: Sequence[Fold]) -> None:
-    """Write the folds with the run: rows, groups and leak of each."""
+    """Write the folds with the run: rows, groups, leak and task of each."""
     rows = []
     for fold in folds:
         row: dict[str, object] = {"name": fold.name, "leak": fold.leak}
+        row |= {"task": fold.task} if fold.task else {}
         for side in ("train", "validation", "test"):
             examples = getattr(fold, side)
             row[side] = examples.tolist()

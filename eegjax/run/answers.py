@@ -37,6 +37,7 @@ def baseline_tables(
     for model, probabilities in answers.items():
         table = index[list(INDEX_COLUMNS)].iloc[fold.test]
         table = table.assign(model=model, fold=fold.name, split="test", target=targets[fold.test])
+        table = table.assign(task=fold.task) if fold.task else table
         tables.append(table.assign(**{f"p_{name}": probabilities[:, k] for k, name in enumerate(names)}))
     return tables
 

@@ -15,6 +15,7 @@ from eegjax.data.dataset import Dataset
 from eegjax.files import remove_stale, write_aside, write_json
 from eegjax.report.page import write_page
 from eegjax.run import bounds
+from eegjax.run.baselines import load_or_compute
 from eegjax.run.folder import opened, run_folder
 from eegjax.run.member import list_members
 from eegjax.run.network import Network, Timing
@@ -84,7 +85,7 @@ def _train_and_evaluate(config: ConfigDict, study: Study, dataset: Dataset, fold
     if not writes:
         return
     predictions = study.decode(config, dataset, folds, pd.concat(frames, ignore_index=True), folder)
-    baselines = study.baselines(config, dataset, folds)
+    baselines = load_or_compute(config, study.baselines, study.baseline_fields, dataset, folds)
     write_aside(folder / "predictions.parquet", partial(predictions.to_parquet, index=False))
     write_aside(folder / "baselines.parquet", partial(baselines.to_parquet, index=False))
     write_json(folder / "card.json", dataset.card)

@@ -21,8 +21,9 @@ class Member(NamedTuple):
     seed: int
 
     def names(self) -> dict[str, Any]:
-        """The columns that name the member in logs, tables and files."""
-        return {"model": self.model, "member": self.number, "fold": self.fold.name, "seed": self.seed}
+        """The columns that name the member in logs, tables and files: with its task, where folds have one."""
+        names = {"model": self.model, "member": self.number, "fold": self.fold.name, "seed": self.seed}
+        return {**names, "task": self.fold.task} if self.fold.task else names
 
 
 def list_members(model: str, folds: Sequence[Fold], seed: int, n_seeds: int) -> list[Member]:

@@ -210,7 +210,10 @@ class Split(Protocol):
 
 
 class ComputeBaselines(Protocol):
-    """What the networks are held against, on the same folds: predictions in the columns of the networks'."""
+    """What the networks are held against, on the same folds: predictions in the columns of the networks'.
+
+    They are kept for all runs with the same dataset, folds and `baseline_fields`.
+    """
 
     def __call__(self, config: ConfigDict, dataset: Dataset, folds: Sequence[Fold]) -> pd.DataFrame: ...
 
@@ -318,7 +321,11 @@ def compare_nothing(folders: Mapping[str, Path], place: Path) -> str:
 
 
 class Study(NamedTuple):
-    """A paper's study: its task, and what a run does with it. Of `bounds` and `choices` see `run.bounds`."""
+    """A paper's study: its task, and what a run does with it.
+
+    baseline_fields: fields and sections of the configuration that the baselines read; None is all of it.
+    bounds, choices: what the study's own fields may be; see `run.bounds`.
+    """
 
     task: Task
     prepare: Prepare
@@ -332,5 +339,6 @@ class Study(NamedTuple):
     rows: ListRows = list_one_row
     compare: Compare = compare_nothing
     apply: Apply | None = None
+    baseline_fields: Sequence[str] | None = None
     bounds: Mapping[str, tuple[float, float]] = {}
     choices: Mapping[str, tuple[str, ...]] = {}

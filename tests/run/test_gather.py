@@ -21,6 +21,7 @@ from eegjax.run.member import Member
 from eegjax.run.network import Network
 from eegjax.studies.sleep import data as sleep_data
 from eegjax.studies.sleep import study as sleep
+from eegjax.studies.sleep.baselines import baselines
 from eegjax.train.log import MetricLog
 
 NETWORKS = ("vgg16", "vgg16_conv_lstm")
@@ -129,7 +130,20 @@ def quick(monkeypatch) -> list[dict]:
     return trained
 
 
-def test_missing_runs_are_made_once(standard, quick, capsys) -> None:
+@pytest.fixture
+def n_classes_of_baselines(quick, monkeypatch) -> list[int]:
+    """The number of classes, each time that baselines are computed."""
+    computed: list[int] = []
+
+    def compute(config: ConfigDict, *given) -> pd.DataFrame:
+        computed.append(config.data.n_classes)
+        return baselines(config, *given)
+
+    monkeypatch.setattr(sleep, "STUDY", sleep.STUDY._replace(baselines=compute))
+    return computed
+
+
+def test_missing_runs_are_made_once(standard, quick, n_classes_of_baselines, capsys) -> None:
     """Both networks on the same folds in each context; the second time nothing is run."""
     place = gather.tables(standard, None, sleep.STUDY, commands.launch)
     printed = capsys.readouterr().out
@@ -137,6 +151,7 @@ def test_missing_runs_are_made_once(standard, quick, capsys) -> None:
     assert list(dict.fromkeys(found)) == [(5, 0, False), (6, 0, False), (5, 2, False), (5, 2, True)]
     assert {found.count(one) for one in found} == {3 * len(NETWORKS)}  # every subject is tested by each
     assert {config["model"]["name"] for config in quick} == set(NETWORKS)
+    assert n_classes_of_baselines == [5, 6]  # of the four runs three have the same ones
     rows = ["current epoch", "current epoch, six stages", "two epochs before and after", "two epochs before (causal)"]
     assert re.findall(r"(?m)^# (.*)$", printed) == rows
     folders = re.findall(r"Run folder: (.*)", printed)

@@ -15,6 +15,14 @@ from eegjax.studies.inverse.answers import Found, Scene, True_, frame_of
 from eegjax.studies.inverse.numbers import metric
 from eegjax.studies.inverse.samples import drawn
 
+BASELINE_FIELDS = (  # of the configuration, which they depend on
+    "seed",
+    "data",
+    "splits.kind",
+    "splits.left_out",
+    "model.grid_mask",
+    *(f"test.{name}" for name in ("unit", "radii", "matching", "slips", "n_tuning", "n_train_part", "classical")),
+)
 N_RANDOM = (100, 10)  # points, as in the paper
 JITTER = 1.0  # standard deviation of near-perfect predictions, in voxels
 

@@ -2,7 +2,7 @@
 
 from eegjax.run.study import Study
 from eegjax.studies.inverse.answers import decode
-from eegjax.studies.inverse.baselines import baselines
+from eegjax.studies.inverse.baselines import BASELINE_FIELDS, baselines
 from eegjax.studies.inverse.compare import compare, rows
 from eegjax.studies.inverse.config import BOUNDS, CHOICES
 from eegjax.studies.inverse.data import prepare
@@ -19,6 +19,7 @@ STUDY = Study(
     folds=folds,
     decode=decode,
     baselines=baselines,
+    baseline_fields=BASELINE_FIELDS,
     evaluate=evaluate,
     explain=explain,
     tables=tables,

@@ -16,6 +16,7 @@ from eegjax.run.answers import baseline_tables
 from eegjax.studies.motor_imagery.answers import among_task
 from eegjax.studies.motor_imagery.data import classes, labels, trials_uv
 
+BASELINE_FIELDS = ("data",)  # of the configuration, which they depend on
 BAND_HZ = (8.0, 30.0)  # mu and beta, which imagery suppresses
 
 

@@ -1,6 +1,7 @@
 """The motor-imagery study's folds: by session, subject, run, at random within a session, or pooled as published.
 
-A fold's name begins with its task. `four` is all classes; the binary tasks hold the trials of two classes only.
+A fold's task is one of `TASKS`, and its name begins with it. `four` is all classes; the binary tasks hold the trials of
+two classes only.
 """
 
 from collections.abc import Callable, Iterator
@@ -49,7 +50,7 @@ def check_present(index: pd.DataFrame, fold: Fold) -> None:
     """Every class of the fold's task must be in its training and its test part."""
     labels = index["label"].to_numpy()
     for side in ("train", "test"):
-        absent = set(TASKS[fold.name.split()[0]]) - set(labels[getattr(fold, side)].tolist())
+        absent = set(TASKS[fold.task]) - set(labels[getattr(fold, side)].tolist())
         if absent:
             raise UserError(
                 f"fold {fold.name}: its {side} part has no trial of class number {sorted(absent)}; choose another "
@@ -71,7 +72,7 @@ def _official(config: ConfigDict, index: pd.DataFrame) -> Iterator[Fold]:
         if not len(train) or not len(test):
             raise UserError(f"subject {subject} has no session {'E' if len(train) else 'T'}; leave it out by "
                             f"config.data.exclude=('{subject}',)")  # fmt: skip
-        yield Fold(f"four {subject} T-E", train, NONE, test, group)
+        yield Fold(f"four {subject} T-E", train, NONE, test, group, task="four")
 
 
 def _loso(config: ConfigDict, index: pd.DataFrame) -> Iterator[Fold]:
@@ -82,8 +83,8 @@ def _loso(config: ConfigDict, index: pd.DataFrame) -> Iterator[Fold]:
         for subject in subjects:
             tested = (index["subject"] == subject).to_numpy()
             group = index["subject"].to_numpy(str)
-            yield Fold(f"{task} loso {subject}", np.flatnonzero(rows & ~tested), NONE,
-                       np.flatnonzero(rows & tested), group)  # fmt: skip
+            train, test = (np.flatnonzero(rows & side) for side in (~tested, tested))
+            yield Fold(f"{task} loso {subject}", train, NONE, test, group, task=task)
 
 
 def _within(config: ConfigDict, index: pd.DataFrame) -> Iterator[Fold]:
@@ -105,7 +106,7 @@ def _within(config: ConfigDict, index: pd.DataFrame) -> Iterator[Fold]:
                 "folds; lower config.splits.n_folds"
             )
         for number, (train, test) in enumerate(splitter.split(rows, own["label"])):
-            yield Fold(f"four {subject}{session} fold {number}", rows[train], NONE, rows[test], group)
+            yield Fold(f"four {subject}{session} fold {number}", rows[train], NONE, rows[test], group, task="four")
 
 
 def _run(config: ConfigDict, index: pd.DataFrame) -> Iterator[Fold]:
@@ -130,7 +131,7 @@ def _run(config: ConfigDict, index: pd.DataFrame) -> Iterator[Fold]:
                 name = "+".join(sorted(some, key=int))
                 where = f"{subject}{'' if paired else session} run{'s' if len(some) > 1 else ''} {name}"
                 example = own["example"].to_numpy()
-                yield Fold(f"{task} {where}", example[~test], NONE, example[test], group)
+                yield Fold(f"{task} {where}", example[~test], NONE, example[test], group, task=task)
 
 
 def _pooled(config: ConfigDict, index: pd.DataFrame) -> Iterator[Fold]:
@@ -153,9 +154,8 @@ def _pooled(config: ConfigDict, index: pd.DataFrame) -> Iterator[Fold]:
     group = index["subject"].to_numpy(str)
     splitter = KFold(n_folds, shuffle=True, random_state=config.seed)
     for number, (train, validation) in enumerate(splitter.split(others)):
-        yield Fold(
-            f"four pooled {number}", np.sort(others[train]), np.sort(others[validation]), np.sort(test), group, leak
-        )
+        name = f"four pooled {number}"
+        yield Fold(name, np.sort(others[train]), np.sort(others[validation]), np.sort(test), group, leak, "four")
 
 
 def _n_folds(config: ConfigDict) -> int:

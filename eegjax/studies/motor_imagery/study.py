@@ -2,7 +2,7 @@
 
 from eegjax.run.study import Study
 from eegjax.studies.motor_imagery.answers import decode
-from eegjax.studies.motor_imagery.baselines import baselines
+from eegjax.studies.motor_imagery.baselines import BASELINE_FIELDS, baselines
 from eegjax.studies.motor_imagery.compare import compare, rows
 from eegjax.studies.motor_imagery.config import BOUNDS, CHOICES
 from eegjax.studies.motor_imagery.data import prepare
@@ -19,6 +19,7 @@ STUDY = Study(
     folds=folds,
     decode=decode,
     baselines=baselines,
+    baseline_fields=BASELINE_FIELDS,
     evaluate=evaluate,
     explain=explain,
     tables=tables,

@@ -3,7 +3,7 @@
 from eegjax.run.study import Study
 from eegjax.studies.sleep.answers import decode
 from eegjax.studies.sleep.apply import apply
-from eegjax.studies.sleep.baselines import baselines
+from eegjax.studies.sleep.baselines import BASELINE_FIELDS, baselines
 from eegjax.studies.sleep.compare import rows
 from eegjax.studies.sleep.config import BOUNDS, CHOICES
 from eegjax.studies.sleep.data import prepare
@@ -20,6 +20,7 @@ STUDY = Study(
     folds=folds,
     decode=decode,
     baselines=baselines,
+    baseline_fields=BASELINE_FIELDS,
     evaluate=evaluate,
     explain=explain,
     tables=tables,
