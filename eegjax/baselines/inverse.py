@@ -97,8 +97,8 @@ def estimate_sources(lead_field: np.ndarray, method: str, lambda2: float, voltag
         factor. All 0 for voltages of 0, and for a series that stands still.
 
     Raises:
-        UserError: unknown method, voltages that aren't finite or don't fit, and what `minimum_norm.make_operator` and
-            `minimum_norm.make_lcmv` raise.
+        UserError: `method` is none of `METHODS`; `voltages` aren't finite or don't fit `lead_field`; and what
+            `minimum_norm.make_operator` and `minimum_norm.make_lcmv` raise.
     """
     voltages = np.asarray(voltages)
     _check(method, voltages, len(lead_field))
@@ -159,7 +159,7 @@ def find_neighbours(sources_mm: np.ndarray, distance_mm: float) -> np.ndarray:
         [n_sources, most] int32; shorter lists are filled up with the source itself.
 
     Raises:
-        UserError: the distance is negative or not finite.
+        UserError: `distance_mm` is negative or not finite.
     """
     if not 0 <= distance_mm < math.inf:
         raise UserError(f"distance_mm: found {distance_mm:g}, expected 0 mm or more")
@@ -175,14 +175,14 @@ def find_peaks(values: np.ndarray, neighbours: np.ndarray, threshold: float) -> 
 
     Args:
         values: [n, n_sources] float, amplitudes, 0 or more.
-        neighbours: of `find_neighbours`.
+        neighbours: [n_sources, most] int32, from `find_neighbours`.
         threshold: 0 to 1, the share.
 
     Returns:
         [n, n_sources] bool. Of equal neighbours all are peaks; a source of amplitude 0 is none.
 
     Raises:
-        UserError: the threshold is no share.
+        UserError: `threshold` is below 0 or above 1.
     """
     return _are_largest(values, neighbours) & _are_loud(values, threshold)
 
@@ -230,8 +230,8 @@ def tune(
         The setting; of equally good ones the first, the last field of `Candidates` changing fastest.
 
     Raises:
-        UserError: no sample has a true point, no candidates, arrays of different lengths, a head that isn't there,
-            and what `estimate_sources`, `find_neighbours` and `find_peaks` raise.
+        UserError: no sample has a true point, `candidates` are empty, arrays have different lengths, `head_of` names a
+            head that isn't in `heads`, and what `estimate_sources`, `find_neighbours` and `find_peaks` raise.
     """
     if candidates is None:
         candidates = Candidates(lambda2=LCMV_LAMBDA2) if method == "LCMV" else Candidates()
@@ -316,8 +316,8 @@ def localise(
         [n], one per sample, in their order.
 
     Raises:
-        UserError: arrays of different lengths, a head that isn't there, and what `estimate_sources`,
-            `find_neighbours` and `find_peaks` raise.
+        UserError: `head_of` and `voltages` have different lengths, `head_of` names a head that isn't in `heads`, and
+            what `estimate_sources`, `find_neighbours` and `find_peaks` raise.
     """
     voltages = np.asarray(voltages)
     answers: dict[int, Localised] = {}

@@ -22,7 +22,7 @@ def compare(study: str, batch: int | None, tuned: bool, rounds: int = 5) -> str:
         rounds: turns of each.
 
     Raises:
-        UserError: no such study here, no PyTorch, or outputs that differ.
+        UserError: `study` is none of `NETWORKS`, PyTorch isn't installed, or the outputs differ.
     """
     if study not in NETWORKS:
         raise UserError(f"--study is '{study}'; there are {', '.join(NETWORKS)}.{did_you_mean(study, list(NETWORKS))}")

@@ -35,7 +35,7 @@ class Grid(NamedTuple):
         """The voxels that hold points: [..., 3] float, mm -> [..., 3] int32 in 0..n - 1.
 
         Raises:
-            UserError: a point lies outside the cube.
+            UserError: one of `points_mm` lies outside the cube.
         """
         place = self._place(points_mm)
         outside = ~((place >= 0) & (place < self.n)).all(-1)
@@ -47,7 +47,7 @@ class Grid(NamedTuple):
         return place.astype(np.int32)
 
     def to_nearest_voxel(self, points_mm: np.ndarray) -> np.ndarray:
-        """Likewise, but what lies outside the cube belongs to the voxel at its border: [..., 3] int32."""
+        """The same, but what lies outside belongs to the voxel at its border: [..., 3] float, mm -> [..., 3] int32."""
         return np.clip(self._place(points_mm), 0, self.n - 1).astype(np.int32)
 
     def _place(self, points_mm: np.ndarray) -> np.ndarray:
@@ -73,7 +73,7 @@ def make_grids(electrodes_mm: np.ndarray, sources_mm: np.ndarray, n: int, scalin
         Two grids, the same one twice unless separate.
 
     Raises:
-        UserError: there is no such scaling, or the points have no extent along an axis.
+        UserError: `scaling` is none of `SCALINGS`, or the points have no extent along an axis.
     """
     if scaling not in SCALINGS:
         raise UserError(
@@ -150,7 +150,7 @@ def scatter_to_voxels(
         [..., n, n, n] float32, zero where there is no point.
 
     Raises:
-        UserError: there is no such way of collisions or no such side.
+        UserError: `collisions` is none of `COLLISIONS`, or `side` none of `SIDES`.
     """
     if collisions not in COLLISIONS:
         raise UserError(
@@ -262,7 +262,7 @@ def find_cube_centres(volume: jax.Array, side: int, threshold: float = 0.0) -> j
         [..., n, n, n] float32: the volume at the centres, zero elsewhere.
 
     Raises:
-        UserError: there is no such side.
+        UserError: `side` is none of `SIDES`.
     """
     _check_side(side)
     n = volume.shape[-1]

@@ -65,8 +65,8 @@ def find(root: str | Path, exclude: Collection[str] = ()) -> list[File]:
         The sessions, by subject and session.
 
     Raises:
-        UserError: no such folder, nothing in it, more than one form, a session twice, a session E as GDF without its
-            labels, a MAT file that is neither labels nor a recording, or a course release that isn't whole.
+        UserError: `root` is missing or holds no session, it holds more than one form or a session twice, a session E as
+            GDF lacks its labels, a MAT file is neither labels nor a recording, or a course release isn't whole.
     """
     root = Path(root)
     gdf = _named(root.rglob("*.gdf"))

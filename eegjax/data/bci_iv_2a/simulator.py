@@ -78,7 +78,8 @@ def write_session(
         The path of the file, about 9 MB for a run of 48 trials.
 
     Raises:
-        UserError: there is no such subject or session, or the classes can't be equally frequent in a run.
+        UserError: `subject` or `session` is none of the data set's, or `n_trials_per_run` can't hold the classes
+            equally often.
     """
     runs = _draw_session(seed, subject, session, n_runs, n_trials_per_run)
     cells = np.empty((1, len(runs)), object)
@@ -124,7 +125,7 @@ def oracle(seed: int, subject: int, session: str, n_runs: int = 6, n_trials_per_
         [n_trials, 4] float64, rows that sum to 1, in the order of the file's trials.
 
     Raises:
-        UserError: as `write_session`.
+        UserError: what `write_session` raises.
     """
     runs = _draw_session(seed, subject, session, n_runs, n_trials_per_run)[1:]
     rng = _rng((seed, subject, 0, 0), _ORACLE)

@@ -121,7 +121,7 @@ def place_sources(anatomy: Anatomy, inner_skull: Surface, n_sources: int) -> Sou
         n_sources: how many.
 
     Raises:
-        UserError: there aren't as many places.
+        UserError: inside the skull there are fewer than `n_sources` positions to choose from.
     """
     points = _lattice(inner_skull, n_sources) if anatomy.cortex is None else anatomy.cortex
     depths = geometry.depth(inner_skull, points)
@@ -242,8 +242,8 @@ def compute_lead_field(
         [n_chans, n_sources, 3] float64, V / (A m).
 
     Raises:
-        UserError: an electrode has no position, a name of its own or no place on the scalp; a source lies outside the
-            brain; or the lead field came back with other channels.
+        UserError: an electrode has no position, shares its name with another or lies off the scalp; a source lies
+            outside the brain; or the lead field came back with other channels.
     """
     import mne
 

@@ -77,7 +77,7 @@ def draw_stages(rng: np.random.Generator, n_epochs: int) -> np.ndarray:
         [n_epochs] int8, stage codes 0 W, 1 N1, 2 N2, 3 N3, 4 N4, 5 REM.
 
     Raises:
-        UserError: if the night is too short to hold sleep.
+        UserError: `n_epochs` is too short to hold sleep.
     """
     if n_epochs < 40:
         raise UserError(f"n_epochs: found {n_epochs}, expected at least 40: a shorter night has no room for sleep")
