@@ -16,7 +16,7 @@ import numpy as np
 from jax import lax
 from scipy.spatial import KDTree
 
-from eegjax.errors import UserError, did_you_mean
+from eegjax.errors import UserError, check_choice
 from eegjax.evaluate.points import area_under_curve, f1_curve
 from eegjax.signal import minimum_norm
 
@@ -112,8 +112,7 @@ def estimate_sources(lead_field: np.ndarray, method: str, lambda2: float, voltag
 
 
 def _check(method: str, voltages: np.ndarray, n_chans: int) -> None:
-    if method not in METHODS:
-        raise UserError(f"method: found '{method}', expected {', '.join(METHODS)}.{did_you_mean(method, METHODS)}")
+    check_choice("method", method, METHODS)
     if voltages.ndim not in (2, 3) or voltages.shape[-1] != n_chans:
         raise UserError(
             f"voltages: found shape {voltages.shape}, expected [n, {n_chans}] or [n, n_times, {n_chans}] for a lead "
@@ -264,7 +263,7 @@ def tune(
 def _by_head(
     heads: Sequence[ForwardModel], head_of: Sequence[int] | np.ndarray, n_samples: int
 ) -> Iterator[tuple[ForwardModel, np.ndarray]]:
-    """Each head that has samples, and their places."""
+    """Each head that has samples, and their indices."""
     head_of = np.asarray(head_of, int)
     strange = np.setdiff1d(head_of, range(len(heads)))
     if len(head_of) != n_samples or len(strange):

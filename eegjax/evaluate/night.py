@@ -17,7 +17,7 @@ def night_statistics(stages: np.ndarray, names: Sequence[str], epoch_s: float = 
     times that are measured from one epoch to another.
 
     Args:
-        stages: [n] int, places in `names`, -1 unscored; n is 1 or more.
+        stages: [n] int, indices into `names`, -1 unscored; n is 1 or more.
         names: the stages, 'W' for wake among them, 'R' for REM; N4 counts as N3 in `n3_latency_min`.
         epoch_s: length of an epoch in s.
 

@@ -173,14 +173,14 @@ def f1_curve(
     tree = _tree(predicted) if clustered else None
     # where nothing merges, cutting the tree only changes the order, which only slips depend on
     merging = -np.inf if tree is None or drop_last or matching != "hungarian" else tree[0, 2]
-    for place, radius in enumerate(radii):
+    for number, radius in enumerate(radii):
         if clustered and (cumulative or radius > merging):
             found = cluster(found, radius, drop_last) if cumulative else _cut(predicted, tree, radius, drop_last)
         else:
             found = predicted
         if skip_empty and not len(found):
             return np.full(len(radii), np.nan)
-        values[place] = f1_score(*count_matches(true, found, radius, matching))
+        values[number] = f1_score(*count_matches(true, found, radius, matching))
     return values
 
 
@@ -242,10 +242,10 @@ def choose_threshold(
     if not len(candidates) or not len(values) or len(values) != len(true):
         raise ValueError(f"{len(candidates)} candidates, {len(values)} values and {len(true)} samples of true points")
     areas = np.zeros(len(candidates))
-    for place, threshold in enumerate(candidates):
+    for number, threshold in enumerate(candidates):
         points = [make_points(one, threshold) for one in values]
         curves = [f1_curve(*pair, radii, **options) for pair in zip(true, points, strict=True)]  # type: ignore[arg-type]
-        areas[place] = np.nan_to_num(area_under_curve(radii, mean_and_sd(np.stack(curves))[0]))
+        areas[number] = np.nan_to_num(area_under_curve(radii, mean_and_sd(np.stack(curves))[0]))
     return float(candidates[int(areas.argmax())]), areas
 
 

@@ -21,7 +21,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from eegjax.errors import UserError, did_you_mean
+from eegjax.errors import UserError, check_choice
 
 METHODS = ("MNE", "dSPM", "sLORETA", "eLORETA")
 DEPTH_LIMIT = 10.0  # fields weaker than the strongest by more than this are weighted alike, as in MNE-Python
@@ -81,8 +81,7 @@ def make_operator(
         UserError: `method` is none of `METHODS`; an argument isn't finite, lies outside its range, or doesn't fit the
             lead field's channels; a source has no field; eLORETA's weights don't come to rest.
     """
-    if method not in METHODS:
-        raise UserError(f"method: found '{method}', expected {', '.join(METHODS)}.{did_you_mean(method, METHODS)}")
+    check_choice("method", method, METHODS)
     _check_positive("lambda2", lambda2)
     if depth is not None:
         _check_positive("depth", depth)

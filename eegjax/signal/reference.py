@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import jax
 import numpy as np
 
-from eegjax.errors import UserError, did_you_mean
+from eegjax.errors import check_choice
 
 
 def reference_to_average(x: jax.Array | np.ndarray) -> jax.Array | np.ndarray:
@@ -30,9 +30,6 @@ def reference_to_channel(x: jax.Array | np.ndarray, ch_names: Sequence[str], ref
     Raises:
         UserError: `reference` is none of `ch_names`.
     """
-    if reference not in ch_names:
-        raise UserError(
-            f"reference: found '{reference}', expected one of {', '.join(ch_names)}.{did_you_mean(reference, ch_names)}"
-        )
+    check_choice("reference", reference, ch_names)
     index = list(ch_names).index(reference)
     return x - x[..., index : index + 1]

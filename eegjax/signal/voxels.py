@@ -16,7 +16,7 @@ from jax import lax
 from scipy.ndimage import binary_dilation
 from scipy.spatial import cKDTree
 
-from eegjax.errors import UserError, did_you_mean
+from eegjax.errors import UserError, check_choice
 
 SCALINGS = ("separate", "paired", "affine")
 COLLISIONS = ("last", "max", "mean")
@@ -37,20 +37,20 @@ class Grid(NamedTuple):
         Raises:
             UserError: one of `points_mm` lies outside the cube.
         """
-        place = self._place(points_mm)
-        outside = ~((place >= 0) & (place < self.n)).all(-1)
+        voxel = self._to_grid(points_mm)
+        outside = ~((voxel >= 0) & (voxel < self.n)).all(-1)
         if outside.any():
             raise UserError(
                 f"found {outside.sum()} of {outside.size} points outside the grid, expected all inside: make the grid "
                 "from all points that it is to hold"
             )
-        return place.astype(np.int32)
+        return voxel.astype(np.int32)
 
     def to_nearest_voxel(self, points_mm: np.ndarray) -> np.ndarray:
         """The same, but what lies outside belongs to the voxel at its border: [..., 3] float, mm -> [..., 3] int32."""
-        return np.clip(self._place(points_mm), 0, self.n - 1).astype(np.int32)
+        return np.clip(self._to_grid(points_mm), 0, self.n - 1).astype(np.int32)
 
-    def _place(self, points_mm: np.ndarray) -> np.ndarray:
+    def _to_grid(self, points_mm: np.ndarray) -> np.ndarray:
         return np.floor((np.asarray(points_mm, np.float64) - self.origin_mm) / self.voxel_mm + ROUNDING)
 
     def to_mm(self, voxels: np.ndarray) -> np.ndarray:
@@ -75,10 +75,7 @@ def make_grids(electrodes_mm: np.ndarray, sources_mm: np.ndarray, n: int, scalin
     Raises:
         UserError: `scaling` is none of `SCALINGS`, or the points have no extent along an axis.
     """
-    if scaling not in SCALINGS:
-        raise UserError(
-            f"scaling: found '{scaling}', expected one of {', '.join(SCALINGS)}.{did_you_mean(scaling, SCALINGS)}"
-        )
+    check_choice("scaling", scaling, SCALINGS)
     if scaling == "separate":
         return _min_max(electrodes_mm, n), _min_max(sources_mm, n)
     both = np.concatenate([electrodes_mm, sources_mm])
@@ -152,14 +149,10 @@ def scatter_to_voxels(
     Raises:
         UserError: `collisions` is none of `COLLISIONS`, or `side` none of `SIDES`.
     """
-    if collisions not in COLLISIONS:
-        raise UserError(
-            f"collisions: found '{collisions}', expected one of {', '.join(COLLISIONS)}."
-            f"{did_you_mean(collisions, COLLISIONS)}"
-        )
+    check_choice("collisions", collisions, COLLISIONS)
     at = _cubes(jnp.asarray(voxels), n, side)
-    place = {"last": _last, "max": _largest, "mean": _mean}[collisions]
-    volume = place(jnp.asarray(values), at, n**3)
+    write = {"last": _last, "max": _largest, "mean": _mean}[collisions]
+    volume = write(jnp.asarray(values), at, n**3)
     return volume.reshape(*values.shape[:-1], n, n, n)
 
 

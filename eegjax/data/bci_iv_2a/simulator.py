@@ -145,11 +145,11 @@ def _draw_session(seed: int, subject: int, session: str, n_runs: int, n_trials_p
         raise UserError(f"n_trials_per_run: found {n_trials_per_run}, expected a multiple of {len(CLASSES)}")
     if n_runs < 1:
         raise UserError(f"n_runs: found {n_runs}, expected at least 1")
-    place = (seed, subject, SESSIONS.index(session))
+    drawn_for = (seed, subject, SESSIONS.index(session))
     of_subject = _rng((seed, subject, 0, 0), _SUBJECT)
-    of_session = _rng((*place, 0), _SESSION)
+    of_session = _rng((*drawn_for, 0), _SESSION)
     brain = draw_brain(of_subject, of_session, DEPTHS[subject - 1])
-    return [_draw_run((*place, number), brain, n_trials_per_run if number else 0) for number in range(n_runs + 1)]
+    return [_draw_run((*drawn_for, number), brain, n_trials_per_run if number else 0) for number in range(n_runs + 1)]
 
 
 def _rng(key: tuple[int, int, int, int], stream: int) -> np.random.Generator:

@@ -1,6 +1,6 @@
 """Fetching public files: continued where they broke off, and checked before they get their name.
 
-Until its SHA-256 is right a file is `.NAME.part` beside its place; `.NAME.part.json` says which version on the server
+Until its SHA-256 is right a file is `.NAME.part` in the same folder; `.NAME.part.json` says which version on the server
 (ETag, or date) the bytes are of. Whatever ends a download, the same command continues it. Files that were found right
 are listed in `.verified.json` of their folder, and read again only when their size or time changes.
 """

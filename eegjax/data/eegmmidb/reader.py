@@ -82,7 +82,7 @@ def read(file: File, window_s: tuple[float, float], ch_names: Sequence[str] | No
         ch_names: the channels to read, in this order, such as C3 or FCz; all of the file by default.
 
     Returns:
-        One recording: `eeg` [n_times, n_chans] float32 in µV, a row per T0 (REST), T1 and T2; labels are places in
+        One recording: `eeg` [n_times, n_chans] float32 in µV, a row per T0 (REST), T1 and T2; labels are indices into
         CLASSES.
 
     Raises:
