@@ -16,7 +16,7 @@ import numpy as np
 from jax import lax
 from scipy.spatial import KDTree
 
-from eegjax.errors import UserError, did_you_mean
+from eegjax.errors import UserError, check_choice
 from eegjax.evaluate.points import area_under_curve, f1_curve
 from eegjax.signal import minimum_norm
 
@@ -97,8 +97,8 @@ def estimate_sources(lead_field: np.ndarray, method: str, lambda2: float, voltag
         factor. All 0 for voltages of 0, and for a series that stands still.
 
     Raises:
-        UserError: unknown method, voltages that aren't finite or don't fit, and what `minimum_norm.make_operator` and
-            `minimum_norm.make_lcmv` raise.
+        UserError: `method` is none of `METHODS`; `voltages` aren't finite or don't fit `lead_field`; and what
+            `minimum_norm.make_operator` and `minimum_norm.make_lcmv` raise.
     """
     voltages = np.asarray(voltages)
     _check(method, voltages, len(lead_field))
@@ -112,8 +112,7 @@ def estimate_sources(lead_field: np.ndarray, method: str, lambda2: float, voltag
 
 
 def _check(method: str, voltages: np.ndarray, n_chans: int) -> None:
-    if method not in METHODS:
-        raise UserError(f"method: found '{method}', expected {', '.join(METHODS)}.{did_you_mean(method, METHODS)}")
+    check_choice("method", method, METHODS)
     if voltages.ndim not in (2, 3) or voltages.shape[-1] != n_chans:
         raise UserError(
             f"voltages: found shape {voltages.shape}, expected [n, {n_chans}] or [n, n_times, {n_chans}] for a lead "
@@ -159,7 +158,7 @@ def find_neighbours(sources_mm: np.ndarray, distance_mm: float) -> np.ndarray:
         [n_sources, most] int32; shorter lists are filled up with the source itself.
 
     Raises:
-        UserError: the distance is negative or not finite.
+        UserError: `distance_mm` is negative or not finite.
     """
     if not 0 <= distance_mm < math.inf:
         raise UserError(f"distance_mm: found {distance_mm:g}, expected 0 mm or more")
@@ -175,14 +174,14 @@ def find_peaks(values: np.ndarray, neighbours: np.ndarray, threshold: float) -> 
 
     Args:
         values: [n, n_sources] float, amplitudes, 0 or more.
-        neighbours: of `find_neighbours`.
+        neighbours: [n_sources, most] int32, from `find_neighbours`.
         threshold: 0 to 1, the share.
 
     Returns:
         [n, n_sources] bool. Of equal neighbours all are peaks; a source of amplitude 0 is none.
 
     Raises:
-        UserError: the threshold is no share.
+        UserError: `threshold` is below 0 or above 1.
     """
     return _are_largest(values, neighbours) & _are_loud(values, threshold)
 
@@ -230,8 +229,8 @@ def tune(
         The setting; of equally good ones the first, the last field of `Candidates` changing fastest.
 
     Raises:
-        UserError: no sample has a true point, no candidates, arrays of different lengths, a head that isn't there,
-            and what `estimate_sources`, `find_neighbours` and `find_peaks` raise.
+        UserError: no sample has a true point, `candidates` are empty, arrays have different lengths, `head_of` names a
+            head that isn't in `heads`, and what `estimate_sources`, `find_neighbours` and `find_peaks` raise.
     """
     if candidates is None:
         candidates = Candidates(lambda2=LCMV_LAMBDA2) if method == "LCMV" else Candidates()
@@ -264,7 +263,7 @@ def tune(
 def _by_head(
     heads: Sequence[ForwardModel], head_of: Sequence[int] | np.ndarray, n_samples: int
 ) -> Iterator[tuple[ForwardModel, np.ndarray]]:
-    """Each head that has samples, and their places."""
+    """Each head that has samples, and their indices."""
     head_of = np.asarray(head_of, int)
     strange = np.setdiff1d(head_of, range(len(heads)))
     if len(head_of) != n_samples or len(strange):
@@ -316,8 +315,8 @@ def localise(
         [n], one per sample, in their order.
 
     Raises:
-        UserError: arrays of different lengths, a head that isn't there, and what `estimate_sources`,
-            `find_neighbours` and `find_peaks` raise.
+        UserError: `head_of` and `voltages` have different lengths, `head_of` names a head that isn't in `heads`, and
+            what `estimate_sources`, `find_neighbours` and `find_peaks` raise.
     """
     voltages = np.asarray(voltages)
     answers: dict[int, Localised] = {}

@@ -61,7 +61,7 @@ def tangent_space(train: np.ndarray, targets: np.ndarray, test: np.ndarray, n_cl
         [n_test, n_classes] float64; 0 for classes that do not occur in training.
 
     Raises:
-        UserError: pyriemann isn't installed.
+        UserError: the package pyriemann isn't installed.
     """
     try:
         from pyriemann.estimation import Covariances

@@ -36,18 +36,18 @@ def predict_nearest(
     It shows what a split within recordings gives away: neighbouring epochs mostly share their stage.
 
     Args:
-        train_recording: [n_train] recording of each training epoch.
-        train_position: [n_train] number of each training epoch in its recording.
+        train_recording: [n_train] str or int, the recording of each training epoch.
+        train_position: [n_train] int, the number of each training epoch in its recording.
         train_labels: [n_train] int.
-        test_recording: [n_test], as above.
-        test_position: [n_test], as above.
+        test_recording: [n_test] str or int, that of each test epoch.
+        test_position: [n_test] int, that of each test epoch.
         n_classes: the number of classes.
 
     Returns:
         [n_test, n_classes] float64, one-hot; of two equally near epochs the earlier one counts.
 
     Raises:
-        ValueError: a test recording has no training epoch.
+        ValueError: a recording in `test_recording` has no training epoch.
     """
     train_recording = np.asarray(train_recording)
     test_recording = np.asarray(test_recording)

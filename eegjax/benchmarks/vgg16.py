@@ -22,15 +22,15 @@ def make_weights() -> Weights:
     """The state dict of torchvision's VGG16, He-scaled random numbers, float32."""
     rng = np.random.default_rng(0)
     found = {}
-    place = 0
+    index = 0
     before = 3
     for channels in CHANNELS:
         if channels:
             scale = (2 / (9 * before)) ** 0.5
-            found[f"features.{place}.weight"] = rng.normal(0, scale, (channels, before, 3, 3)).astype(np.float32)
-            found[f"features.{place}.bias"] = rng.normal(0, 0.1, channels).astype(np.float32)
+            found[f"features.{index}.weight"] = rng.normal(0, scale, (channels, before, 3, 3)).astype(np.float32)
+            found[f"features.{index}.bias"] = rng.normal(0, 0.1, channels).astype(np.float32)
             before = channels
-        place += 2 if channels else 1  # a convolution and its ReLU, or a pool
+        index += 2 if channels else 1  # a convolution and its ReLU, or a pool
     for number, (n_in, n_out) in enumerate(LINEAR):
         weight = rng.standard_normal((n_out, n_in), dtype=np.float32) * np.float32((2 / n_in) ** 0.5)
         name = f"classifier.{3 * number}"

@@ -15,7 +15,7 @@ class Fold(NamedTuple):
     """One split of a dataset's examples.
 
     train, validation, test: [n] int64 rows of the index, disjoint.
-    group: [n_examples], what each row of the index belongs to (its subject, say); none may stand on two sides.
+    group: [n_examples] str, what each row of the index belongs to (its subject, say); none may stand on two sides.
     leak: empty, or the paper's quirk for which the groups do stand on two sides.
     task: which of several tasks it is of; empty where a study has one.
     """
@@ -33,7 +33,8 @@ def check_folds(folds: Sequence[Fold]) -> None:
     """Assert that every fold is closed: no example and, unless `leak` says so, no group on two sides.
 
     Raises:
-        UserError: a fold leaks, or has nothing to train on or to test.
+        UserError: a fold has an example on two sides, or, unless its `leak` says so, a group; or it has
+            nothing to train on or to test.
     """
     for fold in folds:
         sides = {"train": fold.train, "validation": fold.validation, "test": fold.test}
@@ -141,5 +142,8 @@ def save_folds(path: Path, folds: Sequence[Fold]) -> None:
 
 
 def choose_evenly(rows: np.ndarray, n: int) -> np.ndarray:
-    """At most n of some rows [m, ...], evenly spread over them, in their order; the ends are among them."""
+    """Choose at most n of some rows, evenly spread over them, in their order: [m, ...] -> [up to n, ...], any dtype.
+
+    The ends are among them.
+    """
     return rows[np.unique(np.linspace(0, len(rows) - 1, min(n, len(rows))).round().astype(int))]

@@ -33,7 +33,7 @@ def draw_blocks(
     """Moving-block bootstrap: within each recording, draw blocks of neighbouring epochs with replacement.
 
     Args:
-        recording: [n] recording of each epoch.
+        recording: [n] str or int, the recording of each epoch.
         position: [n] int, number of the epoch in its recording; where numbers are missing, blocks end.
         block_epochs: the length of a block; longer than the dependence lasts, far shorter than a recording.
         n_draws: how many draws.
@@ -75,12 +75,12 @@ def draw_subjects(subject: np.ndarray, n_draws: int = 1000, seed: int = 0) -> It
     """Draw subjects with replacement, each with all its examples.
 
     Args:
-        subject: [n] subject of each example.
+        subject: [n] str or int, the subject of each example.
         n_draws: how many draws.
         seed: of the random numbers.
 
     Yields:
-        int64 indices of the drawn examples; as many subjects as there are, so the number of examples varies.
+        [n_drawn] int64, indices of the drawn examples; as many subjects as there are, so n_drawn varies.
     """
     _, owner, counts = np.unique(np.asarray(subject), return_inverse=True, return_counts=True)
     rows = np.split(np.argsort(owner, kind="stable"), np.cumsum(counts)[:-1])

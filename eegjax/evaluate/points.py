@@ -100,7 +100,7 @@ def count_matches(
         TP, FP, FN with FN = n - TP.
 
     Raises:
-        ValueError: unknown matching.
+        ValueError: `matching` is none of `MATCHINGS`.
     """
     if matching not in MATCHINGS:
         raise ValueError(f"matching is {matching!r}, should be one of {MATCHINGS}")
@@ -162,7 +162,7 @@ def f1_curve(
         [n_radii] float64; in [0, 1] unless matching is "greedy".
 
     Raises:
-        ValueError: no true points, or unknown matching.
+        ValueError: `true` is empty, or `matching` is none of `MATCHINGS`.
     """
     true = _as_points(true)
     predicted = _as_points(predicted)
@@ -173,21 +173,21 @@ def f1_curve(
     tree = _tree(predicted) if clustered else None
     # where nothing merges, cutting the tree only changes the order, which only slips depend on
     merging = -np.inf if tree is None or drop_last or matching != "hungarian" else tree[0, 2]
-    for place, radius in enumerate(radii):
+    for number, radius in enumerate(radii):
         if clustered and (cumulative or radius > merging):
             found = cluster(found, radius, drop_last) if cumulative else _cut(predicted, tree, radius, drop_last)
         else:
             found = predicted
         if skip_empty and not len(found):
             return np.full(len(radii), np.nan)
-        values[place] = f1_score(*count_matches(true, found, radius, matching))
+        values[number] = f1_score(*count_matches(true, found, radius, matching))
     return values
 
 
 def mean_and_sd(curves: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and standard deviation (divided by n, as the authors') of [n_samples, n_radii] curves.
+    """Mean and standard deviation (divided by n, as the authors') of curves: [n_samples, n_radii] float -> [n_radii].
 
-    Skipped samples are left out; both are `nan` where every one was skipped.
+    Each of the two is [n_radii] float64. Skipped samples are left out; both are `nan` where every one was skipped.
     """
     curves = np.asarray(curves, float)
     kept = curves[~np.isnan(curves).any(1)]
@@ -207,7 +207,7 @@ def area_under_curve(radii: Sequence[float] | np.ndarray, curve: np.ndarray) -> 
         [...] float64; `nan` of skipped samples.
 
     Raises:
-        ValueError: fewer than two radii, or not ascending.
+        ValueError: `radii` are fewer than two, or not ascending.
     """
     radii = np.asarray(radii, float)
     if len(radii) < 2 or (np.diff(radii) <= 0).any():
@@ -226,9 +226,9 @@ def choose_threshold(
     """Choose the threshold with the largest area under the mean F1 against radius; give it training samples.
 
     Args:
-        values: a volume, or whatever `make_points` takes, per sample.
+        values: per sample a volume, [depth, height, width] float, or whatever `make_points` takes.
         make_points: (one sample's values, threshold) -> [m, 3] predicted points.
-        true: [n, 3] true points per sample.
+        true: per sample its true points, [n, 3] float, in the unit of `radii`.
         radii: [n_radii] float, ascending.
         candidates: [n_candidates] float; of equally good ones the first is taken.
         options: of `f1_curve`.
@@ -237,27 +237,46 @@ def choose_threshold(
         The threshold, and [n_candidates] float64 areas; 0 for a threshold at which every sample is skipped.
 
     Raises:
-        ValueError: no candidates, no samples, or not as many samples in `true` as in `values`.
+        ValueError: `candidates` or `values` are empty, or `true` has not as many samples as `values`.
     """
     if not len(candidates) or not len(values) or len(values) != len(true):
         raise ValueError(f"{len(candidates)} candidates, {len(values)} values and {len(true)} samples of true points")
     areas = np.zeros(len(candidates))
-    for place, threshold in enumerate(candidates):
+    for number, threshold in enumerate(candidates):
         points = [make_points(one, threshold) for one in values]
         curves = [f1_curve(*pair, radii, **options) for pair in zip(true, points, strict=True)]  # type: ignore[arg-type]
-        areas[place] = np.nan_to_num(area_under_curve(radii, mean_and_sd(np.stack(curves))[0]))
+        areas[number] = np.nan_to_num(area_under_curve(radii, mean_and_sd(np.stack(curves))[0]))
     return float(candidates[int(areas.argmax())]), areas
 
 
 def draw_random_points(
     n: int, low: np.ndarray | float, high: np.ndarray | float, seed: int | np.random.Generator
 ) -> np.ndarray:
-    """Draw [n, 3] points uniformly from the box between two corners (a number or [3] each): what guessing is worth."""
+    """Draw points uniformly from a box: what guessing is worth.
+
+    Args:
+        n: how many.
+        low: [3] float or one number, the corner of the least coordinates, in the points' unit.
+        high: [3] float or one number, the opposite corner.
+        seed: of the random numbers, or their generator.
+
+    Returns:
+        [n, 3] float64.
+    """
     return np.random.default_rng(seed).uniform(low, high, (n, 3))
 
 
 def jitter_points(true: np.ndarray, sd: float, seed: int | np.random.Generator) -> np.ndarray:
-    """Draw a near-perfect prediction: every true point moved by normal noise of standard deviation `sd` per axis."""
+    """Draw a near-perfect prediction: every true point moved by normal noise.
+
+    Args:
+        true: [n, 3] float, the true points.
+        sd: standard deviation per axis, in their unit.
+        seed: of the random numbers, or their generator.
+
+    Returns:
+        [n, 3] float64.
+    """
     true = _as_points(true)
     return true + np.random.default_rng(seed).normal(0, sd, true.shape)
 

@@ -30,7 +30,7 @@ def count_transitions(labels: np.ndarray, recording: np.ndarray, position: np.nd
 
     Args:
         labels: [n] int, class numbers.
-        recording: [n] recording of each epoch.
+        recording: [n] str or int, the recording of each epoch.
         position: [n] int, number of the epoch in its recording; over missing numbers nothing is counted.
         n_classes: the number of classes.
 
@@ -131,7 +131,7 @@ def smooth(
         transitions: [n_classes, n_classes] float, `estimate_transitions` of the training recordings.
         initial: [n_classes] float, probabilities of a chain's first epoch. Chains also begin after gaps: the class
             shares of the training recordings suit.
-        recording: [n] recording of each epoch.
+        recording: [n] str or int, the recording of each epoch.
         position: [n] int, number of the epoch in its recording; where numbers are missing, a new chain begins.
 
     Returns:

@@ -141,7 +141,8 @@ class CNNRNN(nn.Module):
             [batch, n_outputs] float32 logits.
 
         Raises:
-            UserError: windows too short, or no such cell or pooling.
+            UserError: `x` has fewer than `SMALLEST_N_TIMES` samples, `cell` is none of `GATES`, or `pooling` none of
+                `POOLINGS`.
         """
         check_choice("cell", self.cell, tuple(GATES))
         layers.check_n_times(x.shape[1], SMALLEST_N_TIMES, "CNNRNN")

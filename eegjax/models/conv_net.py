@@ -54,7 +54,8 @@ class ConvNet(nn.Module):
             [batch, n_outputs] float32 logits.
 
         Raises:
-            UserError: windows too short, or no such pooling or number of blocks.
+            UserError: `x` has fewer samples than `smallest_n_times(n_blocks)`, `pooling` is none of `POOLINGS`, or
+                `n_blocks` isn't one to four.
         """
         if not 1 <= self.n_blocks <= len(N_FILTERS):
             raise UserError(f"n_blocks is {self.n_blocks}; ConvNet has 1 to {len(N_FILTERS)}")

@@ -37,7 +37,7 @@ class Deep4Net(nn.Module):
             [batch, n_outputs] float32 logits.
 
         Raises:
-            UserError: windows too short.
+            UserError: `x` has fewer than `SMALLEST_N_TIMES` samples.
         """
         layers.check_n_times(x.shape[1], SMALLEST_N_TIMES, "Deep4Net")
 

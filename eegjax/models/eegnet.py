@@ -83,7 +83,7 @@ class EEGNet(nn.Module):
             [batch, n_outputs] float32 logits.
 
         Raises:
-            UserError: windows too short.
+            UserError: `x` has fewer than `SMALLEST_N_TIMES` samples.
         """
         layers.check_n_times(x.shape[1], SMALLEST_N_TIMES, "EEGNet")
 

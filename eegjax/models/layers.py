@@ -93,7 +93,7 @@ class ConvTranspose(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        """[batch, *space, channels] -> [batch, *(space * kernel_size), features]."""
+        """[batch, *space, channels] -> [batch, *(space * kernel_size), features], in `dtype`."""
         kernel = self.param("kernel", he_normal, (*self.kernel_size, x.shape[-1], self.features))
         bias = self.param("bias", nn.initializers.zeros, (self.features,))
         x, kernel, bias = nn.dtypes.promote_dtype(x, kernel, bias, dtype=self.dtype)
@@ -102,12 +102,18 @@ class ConvTranspose(nn.Module):
 
 
 def max_pool(x: jax.Array, window: Sequence[int], strides: Sequence[int] | None = None) -> jax.Array:
-    """The maximum over windows of [batch, *space, channels], without padding; strides default to the window."""
+    """The maximum over windows, without padding: [batch, *space, channels] -> [batch, *outputs, channels], same dtype.
+
+    Strides default to the window.
+    """
     return operations.max_pool(x, tuple(window), tuple(strides or window))
 
 
 def upsample(x: jax.Array, factor: int) -> jax.Array:
-    """Nearest neighbours: every value of [batch, *space, channels] becomes a block of `factor` per axis of space."""
+    """Nearest neighbours: [batch, *space, channels] -> [batch, *(space * factor), channels] of the same dtype.
+
+    Every value becomes a block of `factor` per axis of space.
+    """
     batch, *space, channels = x.shape
     blocks = jnp.expand_dims(x, range(2, 2 * len(space) + 1, 2))  # [batch, (size, 1) per axis, channels]
     blocks = jnp.broadcast_to(blocks, (batch, *(n for size in space for n in (size, factor)), channels))
@@ -129,11 +135,14 @@ def batch_norm(x: jax.Array, train: bool, mask: jax.Array | None, *, dtype: Any,
     """Batch normalisation of [batch, *space, channels] with the statistics of the whole, unpadded batch.
 
     Args:
-        x: [batch, *space, channels].
+        x: [batch, *space, channels] float.
         train: batch statistics (and update the running ones), or the running ones.
         mask: [batch] bool, False for padded rows: those never touch the statistics.
         dtype: of the arithmetic; statistics and parameters stay float32.
         name: the parameters' name.
+
+    Returns:
+        [batch, *space, channels], in `dtype`.
     """
     # momentum .9 and epsilon 1e-5 are torch's (.1 there); the exact variance, since EEG may have a large offset
     norm = nn.BatchNorm(not train, momentum=0.9, epsilon=1e-5, dtype=dtype, use_fast_variance=False, name=name)
@@ -141,18 +150,27 @@ def batch_norm(x: jax.Array, train: bool, mask: jax.Array | None, *, dtype: Any,
 
 
 def instance_norm(x: jax.Array, *, dtype: Any, name: str) -> jax.Array:
-    """Instance normalisation: each example and channel of [batch, *space, channels] by its own mean and variance."""
+    """Instance normalisation: [batch, *space, channels] -> [batch, *space, channels], in `dtype`.
+
+    Each example and channel by its own mean and variance.
+    """
     return nn.InstanceNorm(epsilon=1e-5, dtype=dtype, use_fast_variance=False, name=name)(x)
 
 
 def group_norm(x: jax.Array, *, dtype: Any, name: str) -> jax.Array:
-    """Group normalisation of [batch, *space, channels]: eight groups, or one where eight don't divide the channels."""
+    """Group normalisation: [batch, *space, channels] -> [batch, *space, channels], in `dtype`.
+
+    Eight groups, or one where eight don't divide the channels.
+    """
     n_groups = 1 if x.shape[-1] % 8 else 8
     return nn.GroupNorm(n_groups, epsilon=1e-5, dtype=dtype, use_fast_variance=False, name=name)(x)
 
 
 def prelu(x: jax.Array, *, name: str) -> jax.Array:
-    """x where it is positive, else x by a learned slope, one for all channels and a quarter at first."""
+    """x where it is positive, else x by a learned slope: [...] -> [...] of the same dtype.
+
+    The slope is one for all channels and a quarter at first.
+    """
     return nn.PReLU(negative_slope_init=0.25, name=name)(x)
 
 
@@ -182,6 +200,8 @@ class FilterBank(nn.Module):
 
 def convolve_each_channel(conv: Callable[[jax.Array], jax.Array], x: jax.Array) -> jax.Array:
     """The same temporal convolution of every channel: [batch, n_times, n_chans] -> [batch, n_left, n_chans, features].
+
+    `conv` takes [batch * n_chans, n_times, 1] and returns [batch * n_chans, n_left, features], whose dtype stays.
 
     The channels go to the batch: along one axis a convolution is several times faster than along one of two.
     """

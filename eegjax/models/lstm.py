@@ -36,10 +36,13 @@ class RawLSTM(nn.Module):
         Args:
             eeg: [..., n_times, n_chans] z-scores; the leading axes (batch, or batch and sequence) are kept.
             train: dropout on.
-            mask: not needed: no example sees another.
+            mask: [...] bool, of no effect: no example sees another.
 
         Returns:
             [..., n_outputs] float32 logits.
+
+        Raises:
+            ValueError: `eeg` has fewer than `samples_per_step` samples.
         """
         n_steps = eeg.shape[-2] // self.samples_per_step
         if not n_steps:

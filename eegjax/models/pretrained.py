@@ -55,7 +55,7 @@ def load_vgg16(
 
     Args:
         params: the network's parameters, newly initialised, or `{"features": ...}` of them.
-        state: torchvision's state dict, name -> array of any floating dtype.
+        state: torchvision's state dict, name -> array [...] of any floating dtype.
         path: of the file it came from, for messages.
         features_only: keep fc6, fc7 and head new, as the sleep paper's code does.
         raw: the images will be 0..255 as they are: the first kernel is divided by 255 * IMAGENET_STD, so that they
@@ -65,7 +65,7 @@ def load_vgg16(
         The parameters with float32 arrays of the same shapes.
 
     Raises:
-        UserError: the network is none that VGG16's weights fit, or the file isn't VGG16's.
+        UserError: `params` are of no network that VGG16's weights fit, or `state` isn't VGG16's.
     """
     features = params["features"]
     classifier = "fc6" in params and not features_only

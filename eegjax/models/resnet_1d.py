@@ -64,7 +64,7 @@ class ResNet1D(nn.Module):
             [batch, n_outputs] float32 logits.
 
         Raises:
-            UserError: windows too short, or no such variant.
+            UserError: `x` has fewer than `SMALLEST_N_TIMES` samples, or `variant` is none of `KERNELS`.
         """
         check_choice("variant", self.variant, tuple(KERNELS))
         layers.check_n_times(x.shape[1], SMALLEST_N_TIMES, "ResNet1D")

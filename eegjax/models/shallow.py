@@ -38,7 +38,7 @@ class ShallowConvNet(nn.Module):
             [batch, n_outputs] float32 logits.
 
         Raises:
-            UserError: windows too short.
+            UserError: `x` has fewer than `SMALLEST_N_TIMES` samples.
         """
         layers.check_n_times(x.shape[1], SMALLEST_N_TIMES, "ShallowConvNet")
         x = layers.FilterBank(40, KERNEL, self.dtype, name="filters")(x.astype(self.dtype))

@@ -93,13 +93,14 @@ class UNet3D(nn.Module):
         Args:
             x: [batch, depth, height, width, n_channels] float32.
             train: of no effect, there is neither dropout nor a statistic of the batch.
-            mask: of no effect, no volume sees another.
+            mask: [batch] bool, of no effect: no volume sees another.
 
         Returns:
             [batch, depth, height, width, n_outputs] float32.
 
         Raises:
-            UserError: a grid that can't be halved as often, or no such depth, norm or upsampling.
+            UserError: `x` can't be halved `depth` - 1 times, `depth` isn't two to four, `norm` is none of `NORMS`, or
+                `upsampling` none of `UPSAMPLINGS`.
         """
         check_choice("norm", self.norm, NORMS)
         check_choice("upsampling", self.upsampling, UPSAMPLINGS)

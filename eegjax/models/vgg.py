@@ -27,6 +27,19 @@ class VGG16Features(nn.Module):
 
     @nn.compact
     def __call__(self, images: jax.Array, train: bool = False, mask: jax.Array | None = None) -> jax.Array:
+        """Compute pool5.
+
+        Args:
+            images: [batch, height, width, channels] float.
+            train: batch statistics on, where there is batch normalisation.
+            mask: [batch] bool, False for padded images.
+
+        Returns:
+            [batch, height // 32, width // 32, 512 * width], in `dtype`.
+
+        Raises:
+            ValueError: a side of `images` is below 32.
+        """
         if min(images.shape[1:3]) < 32:
             raise ValueError(f"VGG16 halves an image five times: {images.shape[1:3]} is below 32 x 32")
         x = images.astype(self.dtype)
@@ -64,7 +77,7 @@ class VGG16(nn.Module):
         """Classify.
 
         Args:
-            images: [..., height, width, n_channels], or pool5 [..., height / 32, width / 32, 512 * width] with
+            images: [..., height, width, n_channels] float, or pool5 [..., height / 32, width / 32, 512 * width] with
                 `on_maps`; the leading axes (batch, or batch and sequence) are kept.
             train: dropout and batch statistics on.
             mask: [...] bool, False for padded images.

@@ -26,6 +26,7 @@ class ConvLSTM(nn.Module):
 
     @nn.compact
     def __call__(self, inputs: jax.Array) -> jax.Array:
+        """[batch, n_steps, height, width, channels] -> [batch, n_steps, height, width, features], in their dtype."""
         kernel = (self.kernel_size, self.kernel_size)
         gates = layers.conv(4 * self.features, kernel, dtype=self.dtype, name="gates")
         hidden = cell = jnp.zeros((inputs.shape[0], *inputs.shape[2:4], self.features), inputs.dtype)
@@ -62,8 +63,8 @@ class VGG16ConvLSTM(nn.Module):
         """Classify each epoch from itself and those before it.
 
         Args:
-            images: [batch, n_steps, height, width, n_channels], or pool5 [batch, n_steps, height / 32, width / 32,
-                512 * width] with `on_maps`; without the sequence axis for one step.
+            images: [batch, n_steps, height, width, n_channels] float, or pool5 [batch, n_steps, height / 32,
+                width / 32, 512 * width] with `on_maps`; without the sequence axis for one step.
             train: dropout and batch statistics on.
             mask: [batch, n_steps] or [batch] bool, False for padded images (at a sequence's end only).
 

@@ -88,13 +88,13 @@ class VNet(nn.Module):
         Args:
             x: [batch, depth, height, width, n_channels] float32.
             train: of no effect, there is neither dropout nor a statistic of the batch.
-            mask: of no effect, no volume sees another.
+            mask: [batch] bool, of no effect: no volume sees another.
 
         Returns:
             [batch, depth, height, width, n_outputs] float32.
 
         Raises:
-            UserError: a grid that can't be halved as often, or no such depth.
+            UserError: `x` can't be halved `depth` - 1 times with two voxels a side left, or `depth` isn't two to five.
         """
         layers.check_grid(x.shape[1:-1], self.depth, len(LEVELS), 2, "V-Net")
         left, right = (nn.remat(Left), nn.remat(Right)) if self.remat else (Left, Right)

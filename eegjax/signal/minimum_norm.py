@@ -21,7 +21,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from eegjax.errors import UserError, did_you_mean
+from eegjax.errors import UserError, check_choice
 
 METHODS = ("MNE", "dSPM", "sLORETA", "eLORETA")
 DEPTH_LIMIT = 10.0  # fields weaker than the strongest by more than this are weighted alike, as in MNE-Python
@@ -78,11 +78,10 @@ def make_operator(
         The operator, for `apply_operator`.
 
     Raises:
-        UserError: an argument isn't one of the above, isn't finite, or doesn't fit the lead field's channels; a source
-            has no field; eLORETA's weights don't come to rest.
+        UserError: `method` is none of `METHODS`; an argument isn't finite, lies outside its range, or doesn't fit the
+            lead field's channels; a source has no field; eLORETA's weights don't come to rest.
     """
-    if method not in METHODS:
-        raise UserError(f"method: found '{method}', expected {', '.join(METHODS)}.{did_you_mean(method, METHODS)}")
+    check_choice("method", method, METHODS)
     _check_positive("lambda2", lambda2)
     if depth is not None:
         _check_positive("depth", depth)
@@ -114,7 +113,7 @@ def make_lcmv(
         lead_field: [n_chans, n_sources, n_orient] float, V / (A m), as in `make_operator`.
         voltages: [n_times, n_chans] float, V: at least 100 time points, whose covariance is taken.
         reg: what is added to the diagonal of the whitened covariance, as a share of its mean.
-        noise_cov: as in `make_operator`.
+        noise_cov: [n_chans, n_chans] float, V², as in `make_operator`.
         unit_noise_gain: divide by the noise that passes (its 3 x 3 block where the orientation is free, MNE-Python's
             "unit-noise-gain-invariant"), so that deep sources don't win by their noise; False passes
             amplitudes as they are.
@@ -124,7 +123,7 @@ def make_lcmv(
         The operator, for `apply_operator`.
 
     Raises:
-        UserError: there are fewer than 100 time points, or an argument isn't finite or doesn't fit the others.
+        UserError: `voltages` have fewer than 100 time points, or an argument isn't finite or doesn't fit the others.
     """
     _check_positive("reg", reg)
     fields = _average_referenced(lead_field)
@@ -156,7 +155,7 @@ def apply_operator(
         orientation is fixed, else the length of the vector.
 
     Raises:
-        UserError: there are other channels, or another number of them, than the operator was made for.
+        UserError: `voltages` have another number of channels than the operator was made for, or `ch_names` are others.
     """
     if ch_names is not None:
         _check_same_channels(ch_names, operator.ch_names)

@@ -68,7 +68,7 @@ class Sample(NamedTuple):
     time_courses: jax.Array  # [n_patches, n_times] float32, -1..1; 1 if there is one instant
     snr_db: jax.Array  # [] float32, dB; infinite without noise, and -infinite where all is silent
     clean: jax.Array  # [n_chans], or [n_times, n_chans] if there are several instants: float32, V, without noise
-    voltages: jax.Array  # likewise, with noise; average reference
+    voltages: jax.Array  # [n_chans], or [n_times, n_chans]: float32, V, with noise; average reference
 
 
 class _State(NamedTuple):
@@ -90,18 +90,18 @@ def make_source_space(
     lead_field: np.ndarray,
     n_sources: int | None = None,
 ) -> SourceSpace:
-    """A head's arrays in single precision, padded to a number of sources so that heads can be stacked.
+    """Put a head's arrays into single precision, padded to a number of sources so that heads can be stacked.
 
     Args:
-        sources_m: as in `SourceSpace`, of any precision.
-        orientations: as in `SourceSpace`, of any precision.
-        depth_m: as in `SourceSpace`, of any precision.
-        zone: as in `SourceSpace`, of any precision.
-        lead_field: as in `SourceSpace`, of any precision.
+        sources_m: [n_found, 3] float, m.
+        orientations: [n_found, 2, 3] float, unit vectors without a unit: the normal and a tangent.
+        depth_m: [n_found] float, m, distance to the inner skull.
+        zone: [n_found] int, 0 and up.
+        lead_field: [n_chans, n_found, 3] float, V / (A m), average reference.
         n_sources: of the result; None for as many as there are.
 
     Raises:
-        UserError: the arrays don't belong together, hold NaN, or there are more sources than asked for.
+        UserError: the arrays don't belong together, hold NaN, or have more sources than `n_sources`.
     """
     found = len(sources_m)
     n_chans = len(lead_field)
@@ -138,14 +138,14 @@ def simulate_sources(
     sample that would have had sources: its noise is no stronger or weaker than that of others.
 
     Args:
-        key: a JAX key.
+        key: [] key of JAX's, of any dtype that a key has.
         head: one head (not stacked), in arrays of JAX or NumPy.
         settings: `Patches` or `Zones`; static.
         noise_factor: [n_chans, n_chans] float32, F with F F' the noise's covariance up to a factor, before the average
             is taken out; None for white noise. Instants are independent of each other.
 
     Raises:
-        UserError: a range of the settings is upside down, or a number below the least that makes sense.
+        UserError: a range of `settings` is upside down, or one of its numbers is below the least that makes sense.
     """
     _check(settings)
     head = SourceSpace(*map(jnp.asarray, head))

@@ -16,7 +16,7 @@ from jax import lax
 from scipy.ndimage import binary_dilation
 from scipy.spatial import cKDTree
 
-from eegjax.errors import UserError, did_you_mean
+from eegjax.errors import UserError, check_choice
 
 SCALINGS = ("separate", "paired", "affine")
 COLLISIONS = ("last", "max", "mean")
@@ -35,22 +35,22 @@ class Grid(NamedTuple):
         """The voxels that hold points: [..., 3] float, mm -> [..., 3] int32 in 0..n - 1.
 
         Raises:
-            UserError: a point lies outside the cube.
+            UserError: one of `points_mm` lies outside the cube.
         """
-        place = self._place(points_mm)
-        outside = ~((place >= 0) & (place < self.n)).all(-1)
+        voxel = self._to_grid(points_mm)
+        outside = ~((voxel >= 0) & (voxel < self.n)).all(-1)
         if outside.any():
             raise UserError(
                 f"found {outside.sum()} of {outside.size} points outside the grid, expected all inside: make the grid "
                 "from all points that it is to hold"
             )
-        return place.astype(np.int32)
+        return voxel.astype(np.int32)
 
     def to_nearest_voxel(self, points_mm: np.ndarray) -> np.ndarray:
-        """Likewise, but what lies outside the cube belongs to the voxel at its border: [..., 3] int32."""
-        return np.clip(self._place(points_mm), 0, self.n - 1).astype(np.int32)
+        """The same, but what lies outside belongs to the voxel at its border: [..., 3] float, mm -> [..., 3] int32."""
+        return np.clip(self._to_grid(points_mm), 0, self.n - 1).astype(np.int32)
 
-    def _place(self, points_mm: np.ndarray) -> np.ndarray:
+    def _to_grid(self, points_mm: np.ndarray) -> np.ndarray:
         return np.floor((np.asarray(points_mm, np.float64) - self.origin_mm) / self.voxel_mm + ROUNDING)
 
     def to_mm(self, voxels: np.ndarray) -> np.ndarray:
@@ -74,12 +74,9 @@ def make_grids(electrodes_mm: np.ndarray, sources_mm: np.ndarray, n: int, scalin
         Two grids, the same one twice unless separate.
 
     Raises:
-        UserError: there is no such scaling, or the points have no extent along an axis.
+        UserError: `scaling` is none of `SCALINGS`, or the points have no extent along an axis.
     """
-    if scaling not in SCALINGS:
-        raise UserError(
-            f"scaling: found '{scaling}', expected one of {', '.join(SCALINGS)}.{did_you_mean(scaling, SCALINGS)}"
-        )
+    check_choice("scaling", scaling, SCALINGS)
     if scaling == "separate":
         return _min_max(electrodes_mm, n), _min_max(sources_mm, n)
     both = np.concatenate([electrodes_mm, sources_mm])
@@ -151,16 +148,12 @@ def scatter_to_voxels(
         [..., n, n, n] float32, zero where there is no point.
 
     Raises:
-        UserError: there is no such way of collisions or no such side.
+        UserError: `collisions` is none of `COLLISIONS`, or `side` none of `SIDES`.
     """
-    if collisions not in COLLISIONS:
-        raise UserError(
-            f"collisions: found '{collisions}', expected one of {', '.join(COLLISIONS)}."
-            f"{did_you_mean(collisions, COLLISIONS)}"
-        )
+    check_choice("collisions", collisions, COLLISIONS)
     at = _cubes(jnp.asarray(voxels), n, side)
-    place = {"last": _last, "max": _largest, "mean": _mean}[collisions]
-    volume = place(jnp.asarray(values), at, n**3)
+    write = {"last": _last, "max": _largest, "mean": _mean}[collisions]
+    volume = write(jnp.asarray(values), at, n**3)
     return volume.reshape(*values.shape[:-1], n, n, n)
 
 
@@ -263,7 +256,7 @@ def find_cube_centres(volume: jax.Array, side: int, threshold: float = 0.0) -> j
         [..., n, n, n] float32: the volume at the centres, zero elsewhere.
 
     Raises:
-        UserError: there is no such side.
+        UserError: `side` is none of `SIDES`.
     """
     _check_side(side)
     n = volume.shape[-1]

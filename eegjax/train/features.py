@@ -41,7 +41,8 @@ def load_or_compute(
         [n_rows, *shape] float32, memory-mapped and read-only.
 
     Raises:
-        UserError: the disk is full (what is there is continued later) or not writable, or the file is another one.
+        UserError: the disk is full (what is there is continued later) or can't be written to, or the file at `path` is
+            of other rows or another shape.
     """
     if not path.exists():
         with locked(path.with_name(f".{path.name}.lock")):

@@ -24,7 +24,7 @@ from eegjax.data.dataset import Dataset
 from eegjax.data.feed import gather
 from eegjax.data.sleep_edf import simulator
 from eegjax.errors import UserError
-from eegjax.models import pretrained, vgg, vgg_conv_lstm
+from eegjax.models import layers, pretrained
 from eegjax.run import apply, frozen
 from eegjax.run import folder as runs
 from eegjax.run import weights as trained
@@ -35,7 +35,7 @@ from eegjax.train import features
 from eegjax.train.log import MetricLog
 
 SMALLER = 16
-REAL = vgg.scaled, pretrained.VGG16_FEATURES
+REAL = layers.scale_channels, pretrained.VGG16_FEATURES
 NAMES = ("vgg16", "vgg16_conv_lstm")
 COLUMNS = [f"p_{stage}" for stage in ("W", "N1", "N2", "N3", "R")]
 
@@ -68,8 +68,7 @@ def shrunk() -> Iterator[dict[str, tuple[int, ...]]]:
         }
 
     with pytest.MonkeyPatch.context() as patch:
-        for module in (vgg, vgg_conv_lstm):
-            patch.setattr(module, "scaled", lambda channels, width: max(1, round(channels * width / SMALLER)))
+        patch.setattr(layers, "scale_channels", lambda channels, width: max(1, round(channels * width / SMALLER)))
         for name in ("VGG16_FEATURES", "VGG16_CLASSIFIER"):
             patch.setattr(pretrained, name, less(getattr(pretrained, name)))
         yield shapes_of({**pretrained.VGG16_FEATURES, **pretrained.VGG16_CLASSIFIER})
@@ -313,7 +312,7 @@ def finished(standard, nights: Path, tmp_path_factory: pytest.TempPathFactory) -
     config = standard(run__root=str(tmp_path_factory.mktemp("frozen")), **fields)
     rows: list[int] = []
     with pytest.MonkeyPatch.context() as patch:
-        original = frozen.kept
+        original = frozen.load_or_compute
 
         def kept(path: Path, n_rows: int, shape: Any, compute: Callable, chunk: int, desc: str) -> np.ndarray:
             return original(path, n_rows, shape, lambda chosen: (rows.extend(chosen), compute(chosen))[1], chunk, desc)
@@ -380,7 +379,7 @@ def test_what_the_backbone_sees_or_is_gives_other_features(finished, state, monk
     config.update_from_flattened_dict(fields)
     asked: list[str] = []
     monkeypatch.setattr(
-        frozen, "kept", lambda path, n_rows, shape, *_: (asked.append(path.name), np.zeros((n_rows, 1)))[1]
+        frozen, "load_or_compute", lambda path, n_rows, shape, *_: (asked.append(path.name), np.zeros((n_rows, 1)))[1]
     )
     network_of(config, sleep.prepare(config))._keep_features()
     assert len(asked) == 1
@@ -433,8 +432,7 @@ def test_the_real_network_trains_on_a_file_of_features_alone(
     configure, nights, dataset, tmp_path: Path, monkeypatch
 ) -> None:
     """14,714,688 parameters in 59 MB that never move; the ConvLSTM and its head, on their 1 x 1 x 512 maps, do."""
-    for module in (vgg, vgg_conv_lstm):
-        monkeypatch.setattr(module, "scaled", REAL[0])
+    monkeypatch.setattr(layers, "scale_channels", REAL[0])
     monkeypatch.setattr(pretrained, "VGG16_FEATURES", REAL[1])
     values = state_of(shapes_of(REAL[1]))
     assert sum(array.size for array in values.values()) == 14_714_688

@@ -312,7 +312,7 @@ LEAD_FIELD, VOLTAGES, NOISE_COV = simulated(5, 3)
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"method": "sLORETTA"}, "found 'sLORETTA', expected MNE, dSPM.*Did you mean 'sLORETA'?"),
+        ({"method": "sLORETTA"}, "method is 'sLORETTA'; there are MNE, dSPM.*Did you mean 'sLORETA'?"),
         ({"lead_field": spoilt(LEAD_FIELD, (2, 7, 0), np.nan)}, "NaN or infinity for 1 sources, the first is 7"),
         ({"lead_field": spoilt(LEAD_FIELD, (2, 7, 0), np.inf)}, "NaN or infinity for 1 sources, the first is 7"),
         ({"lead_field": LEAD_FIELD[..., 0]}, r"found shape \(12, 20\), expected \[n_chans, n_sources"),

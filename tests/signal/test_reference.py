@@ -50,5 +50,5 @@ def test_on_the_device_it_is_the_same(eeg):
 
 
 def test_an_unknown_channel_is_an_error(eeg):
-    with pytest.raises(UserError, match=r"found 'Czz', expected one of C3, Cz, C4, Pz\. Did you mean 'Cz'\?"):
+    with pytest.raises(UserError, match=r"reference is 'Czz'; there are C3, Cz, C4, Pz\. Did you mean 'Cz'\?"):
         reference_to_channel(eeg, CH_NAMES, "Czz")

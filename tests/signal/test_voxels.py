@@ -212,7 +212,7 @@ def test_scatter_compiles_and_maps_over_samples_and_heads(collisions):
 
 
 def test_other_collisions_and_sides_are_errors():
-    with pytest.raises(UserError, match="'sum', expected one of last, max, mean"):
+    with pytest.raises(UserError, match="collisions is 'sum'; there are last, max, mean"):
         scatter_to_voxels(jnp.ones(1), np.zeros((1, 3), int), 4, "sum")
     with pytest.raises(UserError, match="found 4, expected one of 1, 3, 5, 7, 9 voxels"):
         scatter_to_voxels(jnp.ones(1), np.zeros((1, 3), int), 4, side=4)

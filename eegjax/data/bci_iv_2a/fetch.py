@@ -44,9 +44,9 @@ def fetch_bci_iv_2a(root: Path, workers: int, base_url: str = BASE_URL) -> list[
         The files, sorted by name.
 
     Raises:
-        UserError: an unsafe address, a server that refuses, stays silent or doesn't end; a file that isn't such a
-            session; one that isn't what it was when it was fetched; another process that fetches the same; a full disk.
-            The first one stops the others; whole files stay.
+        UserError: the address is unsafe; the server refuses, stays silent or doesn't end; a file isn't such a session,
+            or isn't what it was when it was fetched; another process fetches the same; or the disk is full. The first
+            error stops the others; whole files stay.
     """
     from tqdm import tqdm
 

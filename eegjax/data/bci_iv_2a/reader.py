@@ -8,7 +8,7 @@ BNCI Horizon 2020 (001-2014): `A01T.mat`, `A01E.mat` (variable `data`), signals 
 Course release: `X_`, `y_` and `person_` of `train_valid.npy` and `test.npy`, 4 s from the cue on, of session T alone.
 
 What the amplifier couldn't record (beyond ±100 µV, and the gaps between runs) is NaN where BioSig reads it as NaN: in
-the GDF. It stays NaN in `eeg`. The BNCI files hold ±100 µV in the same places.
+the GDF. It stays NaN in `eeg`. The BNCI files hold ±100 µV in the same samples.
 """
 
 import re
@@ -35,7 +35,7 @@ PARTS = ("train_valid", "test")  # of the course release
 _RELEASE_TIMES = 1000
 _CUE_S = 2.0  # after the fixation cross
 _NAME = re.compile(r"(A\d\d)([TE])")
-_NAMED = {0: "Fz", 7: "C3", 9: "Cz", 11: "C4", 19: "Pz"}  # channels whose place the GDF tells; the others are 'EEG'
+_NAMED = {0: "Fz", 7: "C3", 9: "Cz", 11: "C4", 19: "Pz"}  # channels that the GDF names; the others are 'EEG'
 # GDF events
 _FIRST_CUE = 769
 _UNKNOWN_CUE = 783
@@ -65,8 +65,8 @@ def find(root: str | Path, exclude: Collection[str] = ()) -> list[File]:
         The sessions, by subject and session.
 
     Raises:
-        UserError: no such folder, nothing in it, more than one form, a session twice, a session E as GDF without its
-            labels, a MAT file that is neither labels nor a recording, or a course release that isn't whole.
+        UserError: `root` is missing or holds no session, it holds more than one form or a session twice, a session E as
+            GDF lacks its labels, a MAT file is neither labels nor a recording, or a course release isn't whole.
     """
     root = Path(root)
     gdf = _named(root.rglob("*.gdf"))
@@ -98,7 +98,7 @@ def read(file: File, window_s: tuple[float, float]) -> list[Trials]:
     Returns:
         A recording per run that has trials, `A01T-run4` being the fourth of the file; of the course release one per
         part and person, `A01-train_valid`, its trials one after another (without a run's name, and with none marked as
-        an artifact). `eeg` is [n_times, 22] float32 in µV, with NaN where the file has none; labels are places in
+        an artifact). `eeg` is [n_times, 22] float32 in µV, with NaN where the file has none; labels are indices into
         CLASSES.
 
     Raises:
@@ -154,7 +154,7 @@ def _gdf_run(file: File, eeg: np.ndarray, table: pd.DataFrame, run: slice, numbe
 
 
 def _check_order(names: list[str], all_names: list[str], path: Path) -> None:
-    """The five names that the GDF has must stand at their places, between them 'EEG' with MNE's number or none."""
+    """The five names that the GDF has must stand where they belong, between them 'EEG' with MNE's number or none."""
     short = [re.sub(r"^EEG[- ]?\d*", "", name, flags=re.IGNORECASE) for name in names]
     missing = sorted(set(_NAMED.values()) - set(short))
     if len(names) != len(CH_NAMES) or missing or names != all_names[: len(names)]:
@@ -163,11 +163,11 @@ def _check_order(names: list[str], all_names: list[str], path: Path) -> None:
             f"{path}: {len(names)} EEG channels, {what}; expected {len(CH_NAMES)}, first in the file: "
             f"{', '.join(CH_NAMES)}; leave the subject out (config.data.exclude) or fetch it again"
         )
-    for place, name in enumerate(short):
-        expected = (CH_NAMES[place],) if place in _NAMED else ("", CH_NAMES[place])
+    for index, name in enumerate(short):
+        expected = (CH_NAMES[index],) if index in _NAMED else ("", CH_NAMES[index])
         if name not in expected:
             raise UserError(
-                f"{path}: channel {place + 1} is '{names[place]}', expected {CH_NAMES[place]}; a wrong order would "
+                f"{path}: channel {index + 1} is '{names[index]}', expected {CH_NAMES[index]}; a wrong order would "
                 "only show as a worse score: fetch the file again"
             )
 

@@ -57,13 +57,13 @@ def draw_brain(subject: np.random.Generator, session: np.random.Generator, depth
     """Draw what is the subject's in every session, and how it is shifted in this one."""
     centres_hz = np.array([subject.uniform(9.0, 11.5), subject.uniform(18.0, 23.0)])
     rms_uv = AREA_UV * subject.lognormal(0, 0.15, AREA_UV.shape)
-    places = AREAS + subject.normal(0, 0.2, AREAS.shape)
+    centres = AREAS + subject.normal(0, 0.2, AREAS.shape)
     tilts = subject.normal(0, 0.15, AREAS.shape)
     level_uv = 5 * subject.lognormal(0, 0.1)
     slope = subject.normal(1.2, 0.1)
     strengths = subject.lognormal(0, 0.4, len(SOURCES))
     cap = session.normal(0, 0.04, 2)  # as if the cap sat a little elsewhere
-    places = places + cap + session.normal(0, 0.05, places.shape)
+    centres = centres + cap + session.normal(0, 0.05, centres.shape)
     sources = strengths[:, None] * _patterns(SOURCES + cap, SOURCE_WIDTHS, np.zeros_like(SOURCES), ELECTRODES)
     covariance = sources.T @ sources
     # the reference electrode's own noise is in every channel, and each has some that no other has
@@ -72,16 +72,16 @@ def draw_brain(subject: np.random.Generator, session: np.random.Generator, depth
         depth=depth,
         centres_hz=centres_hz + session.normal(0, (0.15, 0.3)),
         rms_uv=rms_uv * session.lognormal(0, 0.03, rms_uv.shape),
-        patterns=_patterns(places, AREA_WIDTHS, tilts, ELECTRODES[:N_EEG]),
+        patterns=_patterns(centres, AREA_WIDTHS, tilts, ELECTRODES[:N_EEG]),
         slope=slope,
         mixing_uv=level_uv * np.linalg.cholesky(covariance).T,
         gains=session.lognormal(0, 0.04, len(ELECTRODES)),
     )
 
 
-def _patterns(places: np.ndarray, widths: np.ndarray, tilts: np.ndarray, electrodes: np.ndarray) -> np.ndarray:
+def _patterns(centres: np.ndarray, widths: np.ndarray, tilts: np.ndarray, electrodes: np.ndarray) -> np.ndarray:
     """Return how sources reach electrodes, [n_sources, n_electrodes]: bells, aslant as dipoles are."""
-    away = (electrodes - places[:, None]) / widths[:, None, None]
+    away = (electrodes - centres[:, None]) / widths[:, None, None]
     return np.exp(-0.5 * np.sum(away**2, axis=2)) * (1 + np.sum(away * tilts[:, None], axis=2))
 
 

@@ -78,7 +78,8 @@ def write_session(
         The path of the file, about 9 MB for a run of 48 trials.
 
     Raises:
-        UserError: there is no such subject or session, or the classes can't be equally frequent in a run.
+        UserError: `subject` or `session` is none of the data set's, or `n_trials_per_run` can't hold the classes
+            equally often.
     """
     runs = _draw_session(seed, subject, session, n_runs, n_trials_per_run)
     cells = np.empty((1, len(runs)), object)
@@ -128,7 +129,7 @@ def oracle(seed: int, subject: int, session: str, n_runs: int = 6, n_trials_per_
         [n_trials, 4] float64, rows that sum to 1, in the order of the file's trials.
 
     Raises:
-        UserError: as `write_session`.
+        UserError: what `write_session` raises.
     """
     runs = _draw_session(seed, subject, session, n_runs, n_trials_per_run)[1:]
     rng = _rng((seed, subject, 0, 0), _ORACLE)
@@ -148,11 +149,11 @@ def _draw_session(seed: int, subject: int, session: str, n_runs: int, n_trials_p
         raise UserError(f"n_trials_per_run: found {n_trials_per_run}, expected a multiple of {len(CLASSES)}")
     if n_runs < 1:
         raise UserError(f"n_runs: found {n_runs}, expected at least 1")
-    place = (seed, subject, SESSIONS.index(session))
+    drawn_for = (seed, subject, SESSIONS.index(session))
     of_subject = _rng((seed, subject, 0, 0), _SUBJECT)
-    of_session = _rng((*place, 0), _SESSION)
+    of_session = _rng((*drawn_for, 0), _SESSION)
     brain = draw_brain(of_subject, of_session, DEPTHS[subject - 1])
-    return [_draw_run((*place, number), brain, n_trials_per_run if number else 0) for number in range(n_runs + 1)]
+    return [_draw_run((*drawn_for, number), brain, n_trials_per_run if number else 0) for number in range(n_runs + 1)]
 
 
 def _rng(key: tuple[int, int, int, int], stream: int) -> np.random.Generator:

@@ -1,6 +1,6 @@
 """Fetching public files: continued where they broke off, and checked before they get their name.
 
-Until its SHA-256 is right a file is `.NAME.part` beside its place; `.NAME.part.json` says which version on the server
+Until its SHA-256 is right a file is `.NAME.part` in the same folder; `.NAME.part.json` says which version on the server
 (ETag, or date) the bytes are of. Whatever ends a download, the same command continues it. Files that were found right
 are listed in `.verified.json` of their folder, and read again only when their size or time changes.
 """
@@ -53,8 +53,9 @@ def fetch(url: str, path: Path, sha256: str, *, max_bytes: int = MAX_BYTES, prog
         `path`.
 
     Raises:
-        UserError: an unsafe address, a server that refuses, stays silent or doesn't end, a wrong checksum (of what
-            came, or of the file that is there and left alone), another process that fetches the same, a full disk.
+        UserError: the address is unsafe; the server refuses, stays silent or doesn't end; the checksum is wrong (of
+            what came, or of the file that is there and left alone); another process fetches the same; or the disk is
+            full.
     """
     from tqdm import tqdm
 
@@ -79,7 +80,7 @@ def fetch_all(items: Sequence[Item], workers: int, desc: str) -> list[Path]:
         The paths, in the order of `items`.
 
     Raises:
-        UserError: as in `fetch`. The first one stops the others; what came of them is kept and continued next time.
+        UserError: `fetch` raises one. The first stops the others; what came of them is kept and continued next time.
     """
     from tqdm import tqdm
 
@@ -106,7 +107,7 @@ def read_checksums(text: str, where: str = "list of checksums") -> dict[str, str
         Name -> SHA-256 in lower case. A name is relative and plain: joined to a folder, it stays in it.
 
     Raises:
-        UserError: a line of another form, or two checksums of one name; the message names the line.
+        UserError: a line has another form, or a name has two checksums; the message names the line.
     """
     checksums: dict[str, str] = {}
     for number, line in enumerate(text.splitlines(), 1):

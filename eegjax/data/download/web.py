@@ -45,8 +45,8 @@ def open_url(url: str, headers: dict[str, str]) -> Any:
         The response, open: 2xx, or 416 for a range that isn't there.
 
     Raises:
-        UserError: the address or one it redirects to is unsafe, or the server refuses for good.
-        BrokenError: anything that may pass.
+        UserError: `url` or an address that it redirects to is unsafe, or the server refuses for good.
+        BrokenError: the server can't be reached or refuses for now: what may pass.
     """
     proxies = [ProxyHandler({})] if _check_url(url) else []  # this machine is not reached through a proxy
     request = Request(url, headers={"User-Agent": "eegjax", **headers})
@@ -110,7 +110,7 @@ def keep_trying(attempt: Callable[[], _T], n_bytes: Callable[[], int], url: str,
         What `attempt` returns.
 
     Raises:
-        UserError: it broke off more than `RETRIES` times in a row without a new byte.
+        UserError: `attempt` broke off more than `RETRIES` times in a row without a new byte.
         StoppedError: `stopped` is set.
     """
     furthest = n_bytes()
@@ -144,7 +144,7 @@ def read_text(url: str, max_bytes: int = 2**24) -> str:
         The text.
 
     Raises:
-        UserError: as in `open_url` and `keep_trying`; or it is too long, or not UTF-8.
+        UserError: what `open_url` and `keep_trying` raise; or the text is longer than `max_bytes`, or isn't UTF-8.
     """
 
     def attempt() -> bytes:

@@ -47,8 +47,8 @@ def find(root: str | Path, exclude: Collection[str] = ()) -> list[File]:
         The runs, sorted by name.
 
     Raises:
-        UserError: no such folder, no imagery run in it, a run twice, a broken file (`read_edf_header`), or two sampling
-            rates.
+        UserError: `root` is missing or holds no imagery run, a run is there twice, a file is broken
+            (`read_edf_header`), or the files have two sampling rates.
     """
     root = Path(root)
     files: dict[str, File] = {}
@@ -82,12 +82,12 @@ def read(file: File, window_s: tuple[float, float], ch_names: Sequence[str] | No
         ch_names: the channels to read, in this order, such as C3 or FCz; all of the file by default.
 
     Returns:
-        One recording: `eeg` [n_times, n_chans] float32 in µV, a row per T0 (REST), T1 and T2; labels are places in
+        One recording: `eeg` [n_times, n_chans] float32 in µV, a row per T0 (REST), T1 and T2; labels are indices into
         CLASSES.
 
     Raises:
-        UserError: the file is broken, has gaps, a unit other than µV, or other annotations than T0, T1 and T2; channels
-            are missing; no trial is in it; or the signal is no EEG in microvolts (`check_eeg`).
+        UserError: the file is broken, has gaps, a unit other than µV, annotations other than T0, T1 and T2, or no
+            trial; it lacks one of `ch_names`; or its signal is no EEG in microvolts (`check_eeg`).
     """
     signals = _signals(file.path, ch_names)
     labels = [signal.label for signal in signals.values()]

@@ -45,7 +45,7 @@ def find_head_files(kind: str, root: Path | None) -> dict[str, Path]:
     """The files that a kind of head is made of, by what they are.
 
     Raises:
-        UserError: no root for a subject, or files are missing (which).
+        UserError: a subject is asked for and `root` is None, or files are missing, which the message names.
     """
     if kind == "sphere":
         return {}
@@ -102,7 +102,7 @@ def read_anatomy(kind: str, files: Mapping[str, Path]) -> Anatomy:
     """Read a head from the files that `find_head_files` named.
 
     Raises:
-        UserError: one of them is broken.
+        UserError: one of `files` is broken.
     """
     if kind == "sphere":
         return _sphere()

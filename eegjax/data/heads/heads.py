@@ -96,7 +96,7 @@ def list_heads(root: Path | None, like: HeadSpec | None = None, n_heads: int = 4
         The specs.
 
     Raises:
-        UserError: the root isn't there or holds no head.
+        UserError: `root` is missing or holds no head.
     """
     like = like or HeadSpec()
     subjects = _subjects(root)
@@ -132,7 +132,8 @@ def make_head(spec: HeadSpec, root: Path | None, cache: Path) -> Head:
         The head.
 
     Raises:
-        UserError: no such head, impossible numbers, missing or broken files, a full disk.
+        UserError: `spec` names no head that there is or has a number outside its range, a file is missing or broken, or
+            the disk is full.
     """
     _check(spec, root)
     path = Path(cache) / f"head-{spec.kind}-{spec.warp}-{hash_of(describe_origin(spec, root))}.npz"
@@ -234,7 +235,7 @@ def write_head(path: Path, head: Head) -> Path:
     """Write a head as `.npz`: the same head, the same bytes.
 
     Raises:
-        UserError: the disk is full or not writable.
+        UserError: the disk is full or can't be written to.
     """
 
     def write(aside: Path) -> None:

@@ -121,7 +121,7 @@ def place_sources(anatomy: Anatomy, inner_skull: Surface, n_sources: int) -> Sou
         n_sources: how many.
 
     Raises:
-        UserError: there aren't as many places.
+        UserError: inside the skull there are fewer than `n_sources` positions to choose from.
     """
     points = _lattice(inner_skull, n_sources) if anatomy.cortex is None else anatomy.cortex
     depths = geometry.depth(inner_skull, points)
@@ -135,20 +135,20 @@ def place_sources(anatomy: Anatomy, inner_skull: Surface, n_sources: int) -> Sou
             f"{np.count_nonzero(depths < 0)} outside the inner skull and the others less than {1000 * MIN_DEPTH_M:g} "
             "mm below it"
         )
-    places = np.flatnonzero(keep)
-    if len(places) < n_sources:
+    allowed = np.flatnonzero(keep)
+    if len(allowed) < n_sources:
         raise UserError(
-            f"{anatomy.name}: {len(places)} places for sources, expected {n_sources} (n_sources) or more; choose fewer"
+            f"{anatomy.name}: {len(allowed)} places for sources, expected {n_sources} (n_sources) or more; choose fewer"
         )
-    places = places[geometry.spread(points[places], n_sources)]
-    radial = points[places] - inner_skull.centre
+    chosen = allowed[geometry.spread(points[allowed], n_sources)]
+    radial = points[chosen] - inner_skull.centre
     radial /= np.linalg.norm(radial, axis=1, keepdims=True)
-    normals = radial if anatomy.normals is None else anatomy.normals[places]
-    return Sources(points[places], normals, depths[places], n_dropped)
+    normals = radial if anatomy.normals is None else anatomy.normals[chosen]
+    return Sources(points[chosen], normals, depths[chosen], n_dropped)
 
 
 def _lattice(inner_skull: Surface, n_sources: int) -> np.ndarray:
-    """A cubic lattice inside the skull and above ears and nasion, with some places to choose from for each source."""
+    """A cubic lattice inside the skull and above ears and nasion, with some positions to choose from per source."""
     volume = 4 / 3 * np.pi * np.mean(inner_skull.radii**3)
     step = (volume / (10 * n_sources)) ** (1 / 3)
     reach = np.arange(step / 2, inner_skull.radii.max(), step)  # none at the centre, which has no radial direction
@@ -242,8 +242,8 @@ def compute_lead_field(
         [n_chans, n_sources, 3] float64, V / (A m).
 
     Raises:
-        UserError: an electrode has no position, a name of its own or no place on the scalp; a source lies outside the
-            brain; or the lead field came back with other channels.
+        UserError: an electrode has no position, shares its name with another or lies off the scalp; a source lies
+            outside the brain; or the lead field came back with other channels.
     """
     import mne
 
@@ -251,11 +251,11 @@ def compute_lead_field(
     info = mne.create_info(list(ch_names), 1.0, "eeg")
     positions = dict(zip(ch_names, electrodes_m, strict=True))
     info.set_montage(mne.channels.make_dig_montage(positions, coord_frame="head"), verbose="error")
-    places = {"rr": sources_m, "nn": np.tile([0.0, 0.0, 1.0], (len(sources_m), 1))}
+    positions = {"rr": sources_m, "nn": np.tile([0.0, 0.0, 1.0], (len(sources_m), 1))}
     forward = mne.make_forward_solution(
         info,
         mne.transforms.Transform("mri", "head"),
-        mne.setup_volume_source_space(pos=places, verbose="error"),
+        mne.setup_volume_source_space(pos=positions, verbose="error"),
         conductor,
         meg=False,
         verbose="error",

@@ -177,7 +177,7 @@ def spread(points: np.ndarray, n_points: int) -> np.ndarray:
         n_points: how many, at most n.
 
     Returns:
-        [n_points] int, their places in ascending order.
+        [n_points] int, their indices in ascending order.
     """
     chosen = [int(np.random.default_rng(n_points).integers(len(points)))]
     distances = np.full(len(points), np.inf)

@@ -36,7 +36,7 @@ def fetch_sleep_edf(root: Path, workers: int, base_url: str = BASE_URL) -> list[
         The files, sorted by name.
 
     Raises:
-        UserError: the server's list lacks a night or has one more than the subjects have, or as in `fetch_all`.
+        UserError: the server's list lacks a night or has one more than the subjects have; and what `fetch_all` raises.
     """
     base_url = base_url.rstrip("/") + "/"
     where = f"{base_url}SHA256SUMS.txt"

@@ -47,7 +47,7 @@ def simulate_night(seed: int, subject: int, night: int, n_epochs: int = 960) -> 
         n_epochs: length in 30 s epochs, at least 40.
 
     Raises:
-        UserError: if the night is too short to hold sleep.
+        UserError: `n_epochs` is too short to hold sleep.
     """
     true = true_stages(seed, subject, night, n_epochs)
     sleeper = draw_sleeper(np.random.default_rng([seed, subject, _SUBJECT]))
@@ -69,7 +69,7 @@ def write_night(folder: str | Path, seed: int, subject: int, night: int, n_epoch
         The paths of the recording and of the hypnogram.
 
     Raises:
-        UserError: if the names of Sleep-EDF have no room for the subject or night, or the night is too short.
+        UserError: Sleep-EDF's names have no room for `subject` or `night`, or `n_epochs` is too short to hold sleep.
     """
     if not 0 <= subject <= 99:
         raise UserError(f"subject: found {subject}, expected 0 to 99: Sleep-EDF names have two digits for it")

@@ -70,7 +70,7 @@ def patches(x: jax.Array, window: Window, sizes: Sizes) -> jax.Array:
 def to_inputs(outputs: Any, window: Window, sizes: Sizes, value: Callable[[Sizes, Any], jax.Array]) -> jax.Array:
     """What flows back to every input position: the sum over the windows and taps that read it.
 
-    An input position has one phase per axis (its place modulo the stride), and only taps of that phase read it. So
+    An input position has one phase per axis (its index modulo the stride), and only taps of that phase read it. So
     every phase is a sum of shifted slices of the outputs, and the phases are interleaved: nothing is scattered.
 
     Args:
