@@ -383,7 +383,7 @@ def standard(tiny: Callable, root: Path | str, *further: str):
 
 
 def test_a_protocol_with_real_data_says_where_they_are_had(tiny) -> None:
-    with pytest.raises(UserError, match=r"config\.data\.root is not set.*physionet\.org.*--config=configs/sleep\.py"):
+    with pytest.raises(UserError, match=r"config\.data\.root is not set.*physionet\.org.*eegjax run sleep"):
         commands.launch(standard(tiny, ""))
 
 

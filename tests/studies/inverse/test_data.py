@@ -211,7 +211,7 @@ def test_coloured_noise_has_the_covariance_it_claims(configure) -> None:
         ({"data__n_chans": 100}, ("n_chans: 100", "16, 32, 64, 128")),
         ({"data__head": "spere"}, ("'spere'", "Did you mean 'sphere'?")),
         ({"protocol": "standard", "data__root": "nowhere"}, ("nowhere: no head here", "subjects/NAME/bem")),
-        ({"data__root": "heads"}, ("config.data.root is heads", "configs/inverse.py:standard")),
+        ({"data__root": "heads"}, ("config.data.root is heads", "eegjax run inverse:standard")),
         ({"data__patches__snr_db": (30.0, 0.0)}, ("snr_db", "lower end of a range first")),
         ({"test__radius": 7.0}, ("config.test.radius is 7", "one of config.test.radii")),
         ({"test__classical": ("eLoreta",)}, ("'eLoreta'", "MNE, dSPM, sLORETA, eLORETA, LCMV")),
