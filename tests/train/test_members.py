@@ -153,7 +153,7 @@ def start(folder: Path, *more: str) -> list[dict]:
         for rank in (0, 1)
     ]
     try:
-        said = [process.communicate(timeout=120) for process in processes]
+        said = [process.communicate(timeout=400) for process in processes]
     finally:
         for process in processes:
             process.kill()
