@@ -226,6 +226,7 @@ def cut(path: Path) -> None:
         file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
 
 
+@pytest.mark.slow
 def test_without_its_page_all_is_drawn_anew(finished, copied: Path, tiny, no_training, monkeypatch) -> None:
     """As after a kill among the tables and figures; what is explained isn't explained again."""
     monkeypatch.setattr(sleep_explain, "explain", lambda *_: 1 / 0)
@@ -242,7 +243,7 @@ def test_without_its_page_all_is_drawn_anew(finished, copied: Path, tiny, no_tra
     ("half", "missing"),
     [
         ("predictions.parquet", ["baselines.parquet", "card.json", "metrics.json", "explanations"]),
-        ("explanations", []),
+        pytest.param("explanations", [], marks=pytest.mark.slow),
     ],
 )
 def test_killed_after_training(finished, copied: Path, tiny, no_training, monkeypatch, half: str, missing) -> None:

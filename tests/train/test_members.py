@@ -171,6 +171,7 @@ def reused(network, tmp_path_factory):
     return frame, folder / "1"
 
 
+@pytest.mark.slow
 def test_two_processes_equal_one(single, reused, tmp_path):
     """SIGTERM to one of them stops both at one step; started again they end as one process does; the first writes.
 
