@@ -101,7 +101,7 @@ def browse(tmp_path: Path) -> Callable[[Path], tuple[str, list[str]]]:
 
     def load(page: Path) -> tuple[str, list[str]]:
         command = [chrome, *flags, f"--user-data-dir={tmp_path / 'profile'}", "--dump-dom", page.as_uri()]
-        done = subprocess.run(command, capture_output=True, text=True, encoding="utf-8", timeout=60, check=True)
+        done = subprocess.run(command, capture_output=True, text=True, encoding="utf-8", timeout=120, check=True)
         return done.stdout, [line for line in done.stderr.splitlines() if "CONSOLE" in line]
 
     return load

@@ -252,7 +252,7 @@ def test_an_interrupt_says_how_to_continue(start, sleep: str, capsys) -> None:
 def test_sigterm_while_not_training_is_one_line_and_status_143(start, sleep: str, capsys) -> None:
     def main(config, workdir):
         os.kill(os.getpid(), signal.SIGTERM)
-        time.sleep(30)
+        time.sleep(120)
 
     with pytest.raises(SystemExit) as left:
         start(main, sleep)

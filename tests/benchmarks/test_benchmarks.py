@@ -27,6 +27,7 @@ GUARDED = {  # case -> parts that gain at least fivefold; half of the time is al
 }
 
 
+@pytest.mark.slow
 def test_fast_forms_are_faster(repository: Path) -> None:
     program = f"""
 import json

@@ -300,8 +300,8 @@ def test_a_consumer_that_leaves_stops_the_thread():
 
 
 def eventually(condition: Any) -> bool:
-    """Whether it holds within five seconds."""
-    deadline_s = time.monotonic() + 5
+    """Whether it comes to hold."""
+    deadline_s = time.monotonic() + 120
     while not condition() and time.monotonic() < deadline_s:
         time.sleep(0.01)
     return condition()

@@ -20,6 +20,7 @@ def coordinator() -> str:
         return f"127.0.0.1:{free.getsockname()[1]}"
 
 
+@pytest.mark.slow
 def test_two_processes_run_a_study_from_nothing(repository: Path, tmp_path: Path, coordinator: str) -> None:
     def start(*further: str, devices: int) -> subprocess.Popen:
         command = [

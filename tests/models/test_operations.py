@@ -114,6 +114,7 @@ LARGE = {  # shapes for which the forms that are chosen by size run
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", LARGE)
 def test_the_forms_of_large_shapes_equal_the_plain_ones(name: str) -> None:
     x, kernel, stride, groups = LARGE[name]

@@ -196,7 +196,7 @@ def test_bfloat16_computes_in_it_and_keeps_float32():
     assert np.sqrt(np.mean((out - expected) ** 2)) < 0.03 * expected.std()
 
 
-@pytest.mark.parametrize("shape", [(1, 4), (2, 2)])
+@pytest.mark.parametrize("shape", [pytest.param((1, 4), marks=pytest.mark.slow), (2, 2)])
 def test_a_volume_split_over_devices_gives_what_one_device_gives(shape):
     """The second of the two levels has four slabs."""
     module, params, x, expected = plain()

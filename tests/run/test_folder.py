@@ -163,7 +163,7 @@ def test_a_run_that_is_killed_lets_its_folder_go(tmp_path: Path) -> None:
     path = tmp_path / ".lock"
     holding = "import fcntl, sys, time; f = open(sys.argv[1], 'w'); fcntl.flock(f, fcntl.LOCK_EX)"
     holder = subprocess.Popen(
-        [sys.executable, "-c", f"{holding}; print('held', flush=True); time.sleep(60)", path], stdout=subprocess.PIPE
+        [sys.executable, "-c", f"{holding}; print('held', flush=True); time.sleep(600)", path], stdout=subprocess.PIPE
     )
     assert holder.stdout is not None
     holder.stdout.readline()

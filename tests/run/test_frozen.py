@@ -165,8 +165,8 @@ def from_file(params: Any, state: dict[str, np.ndarray]) -> set[str]:
 @pytest.mark.parametrize(
     ("name", "size", "trainable", "loaded"),
     [
-        ("vgg16", 224, "all", {"features", "fc6", "fc7"}),
-        ("vgg16", 224, "head", {"features", "fc6", "fc7"}),
+        pytest.param("vgg16", 224, "all", {"features", "fc6", "fc7"}, marks=pytest.mark.slow),
+        pytest.param("vgg16", 224, "head", {"features", "fc6", "fc7"}, marks=pytest.mark.slow),
         ("vgg16_conv_lstm", 32, "all", {"features"}),
     ],
 )
@@ -182,7 +182,7 @@ def test_every_member_begins_with_what_the_file_gives(standard, dataset, state, 
     ("name", "size", "trainable", "still"),
     [
         ("vgg16", 32, "fc", {"features"}),
-        ("vgg16", 224, "head", {"features", "fc6", "fc7"}),
+        pytest.param("vgg16", 224, "head", {"features", "fc6", "fc7"}, marks=pytest.mark.slow),
         ("vgg16_conv_lstm", 32, "head", {"features"}),  # the ConvLSTM is always new
     ],
 )
@@ -256,6 +256,7 @@ def test_a_run_is_named_by_what_the_file_holds(standard, dataset, state, tmp_pat
 # ---- kept features
 
 
+@pytest.mark.slow
 def test_kept_features_train_as_frozen_ones_do_and_members_at_once_as_one_by_one(standard, dataset, tmp_path) -> None:
     """Two folds of the recurrent network, dropout on: with the features in the network, frozen by groups, both folds
     as one program; with features computed beforehand, together, and one by one, streamed from their file."""
@@ -417,6 +418,7 @@ def test_features_are_those_of_the_backbone_whatever_the_chunks(
     np.testing.assert_allclose(network.source.arrays["maps"][rows], expected, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_gray_images_and_half_precision_train_on_kept_features(standard, dataset, tmp_path: Path) -> None:
     fields = {"inputs__colour": "gray", "train__precision": "bfloat16", "model__name": "vgg16_conv_lstm"}
     network = network_of(standard(run__root=str(tmp_path), **fields), dataset)
@@ -428,6 +430,7 @@ def test_gray_images_and_half_precision_train_on_kept_features(standard, dataset
     assert kinds == {np.dtype(np.float32)}
 
 
+@pytest.mark.slow
 def test_the_real_network_trains_on_a_file_of_features_alone(
     configure, nights, dataset, tmp_path: Path, monkeypatch
 ) -> None:

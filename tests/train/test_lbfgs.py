@@ -197,6 +197,7 @@ def network():
     return tiny.make_network(n_devices=4, **LBFGS, train__n_epochs=4)
 
 
+@pytest.mark.slow
 def test_a_step_sees_the_whole_training_part(network):
     """42, 41, 39 and 31 examples, filled up to equal shares of four devices; balanced, as many as an epoch holds."""
     assert [sampler.batch_size for sampler in network.samplers] == [44] * 4
@@ -215,6 +216,7 @@ def whole(network, tmp_path_factory):
     return tiny.run(network, [0], folder), folder
 
 
+@pytest.mark.slow
 def test_killed_equals_not_killed(network, whole, opened, tmp_path):
     """The memory is part of the state."""
     folder = tmp_path / "killed" / "run"
@@ -231,6 +233,7 @@ def test_killed_equals_not_killed(network, whole, opened, tmp_path):
     assert [int(np.abs(leaf[0]).reshape(10, -1).any(1).sum()) for leaf in memory] == [3] * len(memory)
 
 
+@pytest.mark.slow
 def test_one_device_equals_four(whole, tmp_path):
     """With dropout, gains and batch statistics; on one the batch isn't filled up."""
     predictions = tiny.run(tiny.make_network(n_devices=1, **LBFGS, train__n_epochs=4), [0], tmp_path / "run")

@@ -37,7 +37,9 @@ def assert_same_run(folder, predictions, whole):
 
 
 @pytest.mark.parametrize("every_s", [0.0, 1e9], ids=["saved every step", "saved every epoch"])
-@pytest.mark.parametrize("steps", [(1,), (5,), (6,), (9,), (3, 7, 11)], ids=str)
+@pytest.mark.parametrize(
+    "steps", [pytest.param((step,), marks=pytest.mark.slow) for step in (1, 5, 9)] + [(6,), (3, 7, 11)], ids=str
+)
 def test_killed_equals_not_killed(network, whole, opened, tmp_path, monkeypatch, steps, every_s):
     """In the first epoch, at its end (just saved), in the second epoch, and again and again."""
     monkeypatch.setitem(network.config.run, "checkpoint_every_s", every_s)

@@ -153,7 +153,7 @@ def start(folder: Path, *more: str) -> list[dict]:
         for rank in (0, 1)
     ]
     try:
-        said = [process.communicate(timeout=120) for process in processes]
+        said = [process.communicate(timeout=400) for process in processes]
     finally:
         for process in processes:
             process.kill()
@@ -171,6 +171,7 @@ def reused(network, tmp_path_factory):
     return frame, folder / "1"
 
 
+@pytest.mark.slow
 def test_two_processes_equal_one(single, reused, tmp_path):
     """SIGTERM to one of them stops both at one step; started again they end as one process does; the first writes.
 

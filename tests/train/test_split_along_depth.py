@@ -71,7 +71,7 @@ def trained(name, n_data, n_space):
     return jax.device_get((state, metrics)), compiled.as_text()
 
 
-@pytest.mark.parametrize("shape", [(1, 4), (2, 2)], ids=str)
+@pytest.mark.parametrize("shape", [pytest.param((1, 4), marks=pytest.mark.slow), (2, 2)], ids=str)
 @pytest.mark.parametrize("name", MODELS)
 def test_two_steps_on_slabs_equal_those_on_one_device(name, shape):
     """Loss, gradient norm, parameters, and the optimiser's memory, which is the gradients."""
@@ -83,7 +83,7 @@ def test_two_steps_on_slabs_equal_those_on_one_device(name, shape):
     tiny.assert_close(state, expected, 1e-5)
 
 
-@pytest.mark.parametrize("shape", [(1, 4), (2, 2)], ids=str)
+@pytest.mark.parametrize("shape", [pytest.param((1, 4), marks=pytest.mark.slow), (2, 2)], ids=str)
 @pytest.mark.parametrize("name", MODELS)
 def test_a_device_convolves_its_slabs_and_takes_the_edges_from_its_neighbours(name, shape):
     text = trained(name, *shape)[1]

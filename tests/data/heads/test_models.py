@@ -195,7 +195,10 @@ def three_shells(ball: Ball) -> np.ndarray:
     return truth - truth.mean(axis=0)
 
 
-@pytest.mark.parametrize(("subdivisions", "deep", "shallow", "weak"), [(2, 0.1, 0.45, 0.75), (3, 0.045, 0.15, 0.85)])
+@pytest.mark.parametrize(
+    ("subdivisions", "deep", "shallow", "weak"),
+    [(2, 0.1, 0.45, 0.75), pytest.param(3, 0.045, 0.15, 0.85, marks=pytest.mark.slow)],
+)
 def test_boundary_elements_come_near_the_series(ball, three_shells, subdivisions, deep, shallow, weak):
     truth = three_shells
     field = ball.lead_field(models.make_boundary_element_conductor(ball.anatomy, 0.006, subdivisions))

@@ -262,6 +262,7 @@ def logged(run: Run, name: str) -> np.ndarray:
     return pd.read_json(run.folder / "metrics.jsonl", lines=True)[name].dropna().to_numpy()
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(jax.device_count() % 2 > 0, reason="one device holds a volume whole")
 def test_training_and_predicting_on_slabs_equal_those_on_whole_volumes(runs: dict[int, Run]) -> None:
     whole, split = runs[1], runs[2]
@@ -280,6 +281,7 @@ def test_training_and_predicting_on_slabs_equal_those_on_whole_volumes(runs: dic
         np.testing.assert_allclose(weights[1][name], leaf, atol=1e-5, err_msg=name)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(jax.device_count() % 2 > 0, reason="one device holds a volume whole")
 def test_a_device_holds_its_slabs_of_inputs_target_and_grid(runs: dict[int, Run]) -> None:
     made = {}
@@ -307,6 +309,7 @@ def test_only_the_paper_s_protocol_watches_the_test_part() -> None:
     assert watched == {"demo": False, "standard": False, "paper": True}
 
 
+@pytest.mark.slow
 def test_the_watched_test_loss_is_that_of_the_answers(runs: dict[int, Run], dataset: Dataset) -> None:
     """Of the last epoch, from the volumes that were kept; no best weights were chosen by it."""
     run = runs[1]
@@ -320,6 +323,7 @@ def test_the_watched_test_loss_is_that_of_the_answers(runs: dict[int, Run], data
     assert logged(run, "test_loss") == pytest.approx([np.mean(expected)], rel=1e-4)
 
 
+@pytest.mark.slow
 def test_networks_and_classical_inverses_are_tuned_on_the_same_samples_of_all_heads(
     runs: dict[int, Run], dataset: Dataset, monkeypatch
 ) -> None:

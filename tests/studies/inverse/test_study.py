@@ -42,6 +42,7 @@ def folder(config: ConfigDict) -> Path:
     return commands.launch(config)
 
 
+@pytest.mark.slow
 def test_every_model_answers_every_tested_sample(folder: Path) -> None:
     predictions, baselines = (pd.read_parquet(folder / f"{name}.parquet") for name in ("predictions", "baselines"))
     both = pd.concat([predictions, baselines])
@@ -56,6 +57,7 @@ def test_every_model_answers_every_tested_sample(folder: Path) -> None:
     assert not both.loc[both["kind"] != "sample", ["x_mm", "y_mm", "z_mm", "x", "y", "z", "value"]].isna().any().any()
 
 
+@pytest.mark.slow
 def test_predicted_points_are_voxels_of_the_volumes_beside_above_the_threshold(
     folder: Path, config: ConfigDict
 ) -> None:
@@ -74,6 +76,7 @@ def test_predicted_points_are_voxels_of_the_volumes_beside_above_the_threshold(
         assert not volumes[place][~scene.masks[scene.number[example]]].any()
 
 
+@pytest.mark.slow
 def test_the_truth_lies_at_patches_centres_and_the_ceiling_within_half_a_voxel(
     folder: Path, config: ConfigDict
 ) -> None:
@@ -90,6 +93,7 @@ def test_the_truth_lies_at_patches_centres_and_the_ceiling_within_half_a_voxel(
         assert all(np.linalg.norm(sources_mm - point, axis=1).min() < 1e-6 for point in true)
 
 
+@pytest.mark.slow
 def test_metrics_and_report_say_all_of_it(folder: Path) -> None:
     metrics = read_json(folder / "metrics.json")
     assert metrics["simulated"] is True
@@ -104,6 +108,7 @@ def test_metrics_and_report_say_all_of_it(folder: Path) -> None:
     assert {"figure_1_metric.png", "figure_2_losses.png", "figure_3_points.png", "figure_4_f1.png"} <= names
 
 
+@pytest.mark.slow
 def test_volumes_are_read_by_mne(folder: Path, config: ConfigDict) -> None:
     """The same values at the same places, in metres, in head coordinates."""
     volumes = np.load(folder / "volumes" / "v_net-000-test.npy")
@@ -121,6 +126,7 @@ def test_volumes_are_read_by_mne(folder: Path, config: ConfigDict) -> None:
         assert space["coord_frame"] == mne.io.constants.FIFF.FIFFV_COORD_HEAD
 
 
+@pytest.mark.slow
 def test_the_papers_protocol_runs_with_its_slips_and_says_so(run_root: Path, capsys) -> None:
     config = configured(run_root, "paper,size=tiny", train__loss="mse", data__dilation=5, test__classical=())
     folder = commands.launch(config)
@@ -178,6 +184,7 @@ def test_training_on_the_fly_learns_and_stores_nothing_but_seeds(run_root: Path)
     assert read_json(folder / "metrics.json")["voxelised_truth_f1"] > 0.8
 
 
+@pytest.mark.slow
 def test_explanations_that_were_interrupted_are_made_anew(
     folder: Path, config: ConfigDict, monkeypatch, tmp_path
 ) -> None:

@@ -119,6 +119,7 @@ def published(configure, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path
     return folder, printed.getvalue()
 
 
+@pytest.mark.slow
 def test_the_paper_s_table_stands_above_ours_with_its_leaks_named(published) -> None:
     folder, printed = published
     assert re.search(r"CNN +\| paper +\| +89.70 \| +91.40 \| +65.00", printed)

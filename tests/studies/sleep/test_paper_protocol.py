@@ -98,6 +98,7 @@ def test_the_full_size_is_that_of_the_paper(repository: Path) -> None:
     assert config.model.weights == ""  # must be said
 
 
+@pytest.mark.slow
 def test_the_first_subject_is_tested_and_the_last_two_validate(run: Run) -> None:
     (fold,) = json.loads((run.folder / "folds.json").read_text())
     assert fold["test_groups"] == ["SC401"]
@@ -109,6 +110,7 @@ def test_the_first_subject_is_tested_and_the_last_two_validate(run: Run) -> None
     assert set(run.predictions["model"]) == set(NAMES)  # no rows of prior correction or smoothing
 
 
+@pytest.mark.slow
 def test_the_last_partial_batch_is_left_out(run: Run) -> None:
     (fold,) = json.loads((run.folder / "folds.json").read_text())
     whole = len(fold["test"]) // 32 * 32
@@ -117,6 +119,7 @@ def test_the_last_partial_batch_is_left_out(run: Run) -> None:
         assert part_of(run, name, "test")["example"].tolist() == sorted(fold["test"])[:whole]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_an_epoch_of_training_holds_each_stage_equally_often(run: Run, name: str) -> None:
     lines = [json.loads(line) for line in (run.folder / "metrics.jsonl").read_text().splitlines()]
@@ -126,6 +129,7 @@ def test_an_epoch_of_training_holds_each_stage_equally_often(run: Run, name: str
     assert len(steps) == 4 * -(-6 * rarest // 32)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_the_weights_are_the_best_validated_ones(run: Run, name: str) -> None:
     """The loss of the kept predictions is the lowest that was logged: they are of that epoch."""
@@ -138,6 +142,7 @@ def test_the_weights_are_the_best_validated_ones(run: Run, name: str) -> None:
     assert -np.log(given).mean() == pytest.approx(min(logged), rel=1e-3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_predictions_are_with_dropout_on_and_repeat(run: Run, name: str) -> None:
     config, part = named(run, name), part_of(run, name, "test")
@@ -161,6 +166,7 @@ def dropped(config: ConfigDict, dataset: Dataset, network: Trained, rows: np.nda
     return np.concatenate([np.asarray(apply(jax.tree.map(jnp.asarray, batch)))[scored] for _, scored, batch in batches])
 
 
+@pytest.mark.slow
 def test_the_images_are_the_colours_0_to_255_of_150_seconds(run: Run) -> None:
     source = sleep.TASK.source(run.config, run.dataset)
     assert source.lengths["image"] == round(150 / 0.67) + 1
@@ -171,6 +177,7 @@ def test_the_images_are_the_colours_0_to_255_of_150_seconds(run: Run) -> None:
         assert 200 < images.max() <= 255.01
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("table", ["results", "paper_table_1", "paper_table_3", "paper_table_4", "class_balanced"])
 def test_every_table_names_every_quirk(run: Run, table: str) -> None:
     text = (run.folder / "tables" / f"{table}.md").read_text()
@@ -186,6 +193,7 @@ def test_the_demo_and_the_standard_have_none_of_these_quirks(configure) -> None:
     assert quirks(configure("standard")) == quirks(configure("demo")) == []
 
 
+@pytest.mark.slow
 def test_the_same_command_trains_nothing_again(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Network, "run", lambda *_: 1 / 0)
     assert commands.launch(run.config) == run.folder

@@ -391,6 +391,7 @@ def test_training_draws_every_training_epoch_and_no_other(learnable: tuple) -> N
     assert not set(fold.train) & set(fold.test)
 
 
+@pytest.mark.slow
 def test_a_network_lies_between_the_baseline_and_the_ceiling(learnable: tuple, tmp_path: Path) -> None:
     metrics = trained(learnable, tmp_path, learnable[2].labels)
     print({name: value for name, value in metrics.items() if "kappa" in name})
@@ -402,6 +403,7 @@ def test_a_network_lies_between_the_baseline_and_the_ceiling(learnable: tuple, t
     assert metrics["ceiling_kappa"] == pytest.approx(0.8, abs=0.1)
 
 
+@pytest.mark.slow
 def test_shuffled_labels_are_learnt_to_chance(learnable: tuple, tmp_path: Path) -> None:
     _, fold, network, _ = learnable
     label = network.labels.copy()
