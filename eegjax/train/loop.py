@@ -146,7 +146,8 @@ def steps_taken(train: ConfigDict) -> str:
     """How large a training's steps can be, as a sentence with what makes them smaller."""
     if train.optimizer == LBFGS:
         return "Steps are as long as the line search of 'lbfgs' makes them: try another config.train.optimizer"
-    rate, norm = f"config.train.learning_rate is {train.learning_rate:g}", f"config.train.clip_norm {train.clip_norm:g}"
+    rate = f"config.train.learning_rate is {train.learning_rate:g}"
+    norm = f"config.train.clip_norm {train.clip_norm:g}"
     if train.clip_norm:
         return f"Gradients were clipped ({norm}), {rate}: lower one of them"
     return f"Gradients were not clipped ({norm}), {rate}: clip with --config.train.clip_norm=1, or lower the rate"
@@ -210,7 +211,11 @@ class _Writer:
     def __init__(
         self, plan: Plan, log: MetricLog, every: int, limits: _Limits, describe: Callable[[np.ndarray], str], first: int
     ) -> None:
-        self._plan, self._log, self._every, self._limits, self._describe = plan, log, every, limits, describe
+        self._plan = plan
+        self._log = log
+        self._every = every
+        self._limits = limits
+        self._describe = describe
         label = " ".join(str(plan.members[0][name]) for name in ("model", "fold") if name in plan.members[0])
         self._progress = Progress(label, plan.total_steps, first, jax.process_index() == 0)
         self._waiting: tuple[int, Any] | None = None

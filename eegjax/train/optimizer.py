@@ -104,7 +104,8 @@ def label_parameters(groups: ConfigDict, params: Any, frozen: str = "") -> Any:
         raise UserError(
             f"frozen parameters: no parameter is found by '{frozen}'; the parameters are {', '.join(paths)}"
         )
-    labels, used = {}, set()
+    labels = {}
+    used = set()
     for path in paths:
         found = [name for name, pattern in patterns.items() if pattern.search(path)]
         used |= set(found)

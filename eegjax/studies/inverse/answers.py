@@ -50,7 +50,8 @@ class Scene:
 
     def __init__(self, config: ConfigDict, dataset: Dataset) -> None:
         """Set up; nothing is simulated yet."""
-        self.config, self.dataset = config, dataset
+        self.config = config
+        self.dataset = dataset
         self.pairs = heads.of_dataset(config, dataset)
         self.grids = [heads.grids(config, nominal)[1] for nominal, _ in self.pairs]
         self.number = heads.number_of_recording(dataset)
@@ -114,7 +115,8 @@ def decode(
     config: ConfigDict, dataset: Dataset, folds: Sequence[Fold], predictions: pd.DataFrame, folder: Path
 ) -> pd.DataFrame:
     """The points of every tested sample: each member's threshold and peak-finding are tuned on training samples."""
-    scene, frames = Scene(config, dataset), []
+    scene = Scene(config, dataset)
+    frames = []
     for _, part in predictions.groupby(NAMES, sort=False):
         tuning = part[part["split"] == ("validation" if (part["split"] == "validation").any() else "train")]
         tuning = tuning.iloc[choose_evenly(np.arange(len(tuning)), config.test.n_tuning)]
@@ -137,7 +139,9 @@ def _volumes(part: pd.DataFrame, folder: Path) -> np.ndarray:
 
 def _tuned(scene: Scene, tuning: pd.DataFrame, folder: Path) -> tuple[float, int]:
     """The threshold and neighbourhood with the greatest area under F1 against radius; silent samples have no F1."""
-    rows, volumes, config = tuning["example"].to_numpy(), _volumes(tuning, folder), scene.config
+    rows = tuning["example"].to_numpy()
+    volumes = _volumes(tuning, folder)
+    config = scene.config
     truths = scene.truths(rows)[0]
     some = [at for at, true in enumerate(truths) if len(true.mm)]
     true = [scene.chosen(truths[at].mm, truths[at].voxels) for at in some]
@@ -200,7 +204,12 @@ def frame_of(
     """The frame of points of one model on some rows; `names` are columns of all of it."""
     truths, snr_db = scene.truths(rows)
     kinds: list[str] = []
-    values, mm, voxels, numbers, counts, nowhere = [], [], [], [], [], np.full((1, 3), np.nan)
+    values = []
+    mm = []
+    voxels = []
+    numbers = []
+    counts = []
+    nowhere = np.full((1, 3), np.nan)
     for true, said, snr in zip(truths, found, snr_db, strict=True):
         counts.append(1 + len(true.mm) + len(said.mm))
         kinds += ["sample", *["true"] * len(true.mm), *["predicted"] * len(said.mm)]
@@ -209,7 +218,8 @@ def frame_of(
         voxels += [nowhere, true.voxels, said.voxels]
         numbers.append({"snr_db": snr, "n_true": len(true.mm), **_numbers(true, said)})
     frame = pd.DataFrame({"kind": kinds, "value": np.concatenate(values)})
-    frame[[*"xyz"]], frame[["x_mm", "y_mm", "z_mm"]] = np.concatenate(voxels), np.concatenate(mm)
+    frame[[*"xyz"]] = np.concatenate(voxels)
+    frame[["x_mm", "y_mm", "z_mm"]] = np.concatenate(mm)
     of_samples = pd.DataFrame(numbers, frame.index[frame["kind"] == "sample"])
     whose = scene.dataset.index[list(INDEX_COLUMNS)].iloc[np.repeat(rows, counts)].reset_index(drop=True)
     return pd.concat([frame, of_samples, whose], axis=1).assign(**names, split="test")

@@ -49,7 +49,8 @@ KEYS = {"model": NETWORKS, "input": INPUTS, "splits": SPLITS, "size": SIZES}
 def get_config(argument: str = "") -> ConfigDict:
     """The configuration of a protocol, with its keys."""
     protocol, keys = protocols.parse(argument, PROTOCOLS, KEYS)
-    demo, published = protocol == "demo", protocol == "paper"
+    demo = protocol == "demo"
+    published = protocol == "paper"
     config = ConfigDict({"study": "inverse", "protocol": protocol, "seed": 0})
     config.data = _data(protocol)
     config.splits = ConfigDict(
@@ -169,7 +170,8 @@ def _as_published(config: ConfigDict) -> None:
     config.train.update({"class_weights": (1e-7, 1.0), "learning_rate": 1e-3, "schedule": "exponential"})
     config.train.update({"decay_per_epoch": 0.995, "warmup_steps": 0, "clip_norm": 0.0})
     config.train.update({"n_epochs": 270, "max_loss": 0.0, "decoupled_decay": False})
-    v_net, searching = config.model.name == "v_net", config.splits.kind == "search"
+    v_net = config.model.name == "v_net"
+    searching = config.splits.kind == "search"
     config.train.batch_size = 40 if v_net else 48  # the paper's text; the authors' files say 48 for V-Net too
     config.train.weight_decay = 1e-4 if v_net else 0.0
     if searching:

@@ -106,7 +106,8 @@ def _card(config: ConfigDict) -> dict[str, Any]:
 
 def _part(config: ConfigDict, n_sources: int, place: int, one: Recorded) -> Part:
     """One head's samples."""
-    nominal, real = heads.make(config, one.nominal), heads.make(config, one.real)
+    nominal = heads.make(config, one.nominal)
+    real = heads.make(config, one.real)
     grid = heads.grids(config, nominal)[1]
     seeds = np.arange(one.n_samples) + place * 10_000_000
     arrays = {"seed": seeds.astype(np.int32)}

@@ -43,7 +43,8 @@ def recorded(config: ConfigDict) -> list[Recorded]:
     Raises:
         UserError: the root holds no heads, or none of the name that is to be left out.
     """
-    data, left_out = config.data, config.data.left_out
+    data = config.data
+    left_out = config.data.left_out
     like = HeadSpec(kind=data.head, n_sources=data.n_sources, n_chans=data.n_chans)
     specs = {name_of(spec): spec for spec in list_heads(root_of(config), like, data.n_heads)}
     tested = _left_out(config, list(specs)) if config.splits.kind == "head" else ""

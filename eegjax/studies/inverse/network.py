@@ -120,10 +120,13 @@ def model(config: ConfigDict, dataset: Dataset) -> nn.Module:
 
 def loss(config: ConfigDict) -> Callable[[Any, Any, Batch], tuple[jax.Array, dict[str, jax.Array]]]:
     """The loss named in the configuration, over the voxels that can hold a source."""
-    name, weights, balance = config.train.loss, tuple(config.train.class_weights), config.train.class_balance
+    name = config.train.loss
+    weights = tuple(config.train.class_weights)
+    balance = config.train.class_balance
 
     def per_example(stats: Any, outputs: jax.Array, batch: Batch) -> tuple[jax.Array, dict[str, jax.Array]]:
-        target, grid = batch["target"], batch.get("grid")
+        target = batch["target"]
+        grid = batch.get("grid")
         if name in REGRESSION:
             wanted = _with_centre(target * config.train.target_factor, target > 0, config.train.centre_value)
             return (volume_losses.mse if name == "mse" else volume_losses.l1)(outputs, wanted, grid), {}

@@ -101,7 +101,8 @@ def _simulated(config: ConfigDict, root: Path) -> Path:
 
 
 def _card(config: ConfigDict) -> dict[str, Any]:
-    demo, data = config.protocol == "demo", config.data
+    demo = config.protocol == "demo"
+    data = config.data
     owners = {
         "bci_iv_2a": "Brunner et al. 2008, BCI Competition IV data set 2a; Tangermann et al. 2012",
         "eegmmidb": "Schalk et al., IEEE Trans. Biomed. Eng. 51 (2004); PhysioNet",
@@ -157,7 +158,8 @@ def _examples(config: ConfigDict, run: Trials, eeg: np.ndarray) -> dict[str, np.
     _check_window(config, run)
     table = run.table[run.table["label"] != REST]
     cue_s = table["cue"].to_numpy() / run.sfreq
-    first_s, control_s = config.data.window_s[0], CONTROL_S[config.data.dataset][0]
+    first_s = config.data.window_s[0]
+    control_s = CONTROL_S[config.data.dataset][0]
     start, control = (np.rint((cue_s + at_s) * config.data.sfreq).astype(np.int64) for at_s in (first_s, control_s))
     stop = start + n_times(config)
     finite = np.isfinite(eeg).all(axis=1)
@@ -184,9 +186,11 @@ def _examples(config: ConfigDict, run: Trials, eeg: np.ndarray) -> dict[str, np.
 def _check_window(config: ConfigDict, run: Trials) -> None:
     """A window that has another trial in it, or the rest behind its own, has what it isn't labelled as."""
     table = run.table.sort_values("cue")
-    cue, task = table["cue"].to_numpy(), (table["label"] != REST).to_numpy()
+    cue = table["cue"].to_numpy()
+    task = (table["label"] != REST).to_numpy()
     low, high = config.data.window_s
-    until_next, between = np.diff(cue)[task[:-1]], np.diff(cue[task])
+    until_next = np.diff(cue)[task[:-1]]
+    between = np.diff(cue[task])
     for length, samples in ((high, until_next), (high - low, between)):
         if len(samples) and round(length * run.sfreq) > samples.min():
             raise UserError(
@@ -202,7 +206,8 @@ def _filtered(config: ConfigDict, trials: Trials) -> np.ndarray:
     Whole recordings are filtered, so that no trial has an edge in it; the course release's trials stand side by side
     and would run into each other: they are left as they are.
     """
-    data, eeg = config.data, trials.eeg
+    data = config.data
+    eeg = trials.eeg
     joined = trials.session in bci_iv_2a.PARTS
     if joined and (data.l_freq_hz or data.h_freq_hz or data.notch_hz or data.moving or data.sfreq != trials.sfreq):
         raise UserError(
@@ -289,10 +294,13 @@ def trials_uv(config: ConfigDict, dataset: Dataset, band_hz: Sequence[float]) ->
         [n_examples, n_times, n_chans] float32, the trials; [n_examples, n_control, n_chans] float32, what precedes
         their cues: all NaN where nothing does (`control` is 0 in the index).
     """
-    sfreq, index = config.data.sfreq, dataset.index
+    sfreq = config.data.sfreq
+    index = dataset.index
     joined = set(index["session"]) <= set(bci_iv_2a.PARTS)
-    start, control = index["start"].to_numpy(), index["control"].to_numpy()
-    sizes, n_chans = (n_times(config), n_control(config)), dataset.arrays["eeg"].shape[1]
+    start = index["start"].to_numpy()
+    control = index["control"].to_numpy()
+    sizes = (n_times(config), n_control(config))
+    n_chans = dataset.arrays["eeg"].shape[1]
     trials, before = (np.full((len(index), size, n_chans), np.nan, np.float32) for size in sizes)
     for row in dataset.card["recordings"]:
         begins = row["extents"]["eeg"][0]

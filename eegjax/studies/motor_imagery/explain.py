@@ -25,7 +25,8 @@ from eegjax.run.weights import load
 from eegjax.studies.motor_imagery.network import TASK, inputs, model
 from eegjax.train.losses import cross_entropy
 
-N_TRIALS, N_SHOWN = 64, 4
+N_TRIALS = 64
+N_SHOWN = 4
 
 
 def explain(config: ConfigDict, dataset: Dataset, folder: Path) -> None:
@@ -51,9 +52,11 @@ def _explained(config: ConfigDict, dataset: Dataset, folder: Path, rows: np.ndar
         x = make(stats, batch, None, False)["inputs"]
         outputs: Any = net.apply(variables, x, train=False)
         rebuilt = outputs[1][0] if vae else x
-        classifier, weights = net, variables
+        classifier = net
+        weights = variables
         if vae:
-            classifier, weights = net.classifier, {kind: tree["classifier"] for kind, tree in variables.items()}
+            classifier = net.classifier
+            weights = {kind: tree["classifier"] for kind, tree in variables.items()}
 
         def per_trial(x: jax.Array) -> jax.Array:
             logits: Any = classifier.apply(weights, x, train=False)

@@ -138,7 +138,8 @@ def _pooled(config: ConfigDict, index: pd.DataFrame) -> Iterator[Fold]:
     """Five folds over the training trials for validation, one test part for all."""
     from sklearn.model_selection import KFold, train_test_split
 
-    n_folds, session = _n_folds(config), index["session"].to_numpy(str)
+    n_folds = _n_folds(config)
+    session = index["session"].to_numpy(str)
     released = set(session) == {"train_valid", "test"}
     first = "train_valid" if released else "T" if {"T", "E"} <= set(session) else ""
     rows = np.flatnonzero((session == first) | (first == ""))
@@ -147,7 +148,8 @@ def _pooled(config: ConfigDict, index: pd.DataFrame) -> Iterator[Fold]:
             f"{len(rows)} trials are too few for {n_folds} folds and a test part; lower config.splits.n_folds"
         )
     if released:
-        others, test = rows, np.flatnonzero(session == "test")
+        others = rows
+        test = np.flatnonzero(session == "test")
     else:
         others, test = train_test_split(rows, test_size=POOLED_TEST_SHARE, random_state=config.seed)
     leak = "trials of the same subjects and runs on all sides, at random, as published"

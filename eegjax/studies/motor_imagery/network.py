@@ -31,7 +31,8 @@ from eegjax.train.losses import cross_entropy
 from eegjax.train.variational import published_vae_loss, vae_loss
 
 PLAIN = ("conv_net", "resnet", "cnn_lstm", "cnn_gru", "cnn_rnn", "deep4", "shallow", "eegnet")
-FRONT, SAMPLES = "vae_", "_vae_samples"  # a VAE in front of a network, and its reconstructions as further trials
+FRONT = "vae_"  # a VAE in front of a network
+SAMPLES = "_vae_samples"  # its reconstructions as further trials
 MODELS = (*PLAIN, *(FRONT + name for name in PLAIN), *(name + SAMPLES for name in PLAIN))
 
 
@@ -66,7 +67,8 @@ def _alignment(config: ConfigDict, dataset: Dataset, fold: Fold) -> np.ndarray:
     That of a subject who isn't in the training part is made of all that subject's trials, without their labels
     (transductive); of one who is in no part of the fold it is the identity.
     """
-    subject, matrices = dataset.index["subject"].to_numpy(str), []
+    subject = dataset.index["subject"].to_numpy(str)
+    matrices = []
     present = set(subject[np.concatenate([fold.train, fold.validation, fold.test])])
     for name in np.unique(subject):
         own = np.flatnonzero(subject == name)

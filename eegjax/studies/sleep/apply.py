@@ -128,7 +128,8 @@ def _certainty(staged: Staged, each: np.ndarray) -> dict[str, float]:
 
 def _write(out: Path, config: ConfigDict, recording: EegChannel, staged: Staged, said: dict[str, Any]) -> None:
     """The four files."""
-    names, name = classes(config), said["recording"]
+    names = classes(config)
+    name = said["recording"]
     stem = Path(name.removesuffix(".gz")).stem
     labels = [names[stage] for stage in staged.stages]
     write_epochs_tsv(out / f"{stem}_epochs.tsv", staged.onset_s, EPOCH_S, labels, staged.probabilities, names)

@@ -137,7 +137,8 @@ def _as_published(config: ConfigDict) -> None:
 
 
 def _resize(config: ConfigDict, size: str) -> None:
-    demo, paper = config.protocol == "demo", config.protocol == "paper"
+    demo = config.protocol == "demo"
+    paper = config.protocol == "paper"
     if size == "full":
         config.inputs.update({"size": 224, "colour": "jet"})
         config.model.update({"width": 1.0, "dropout": 0.5, "sequence_epochs": 8})

@@ -32,7 +32,8 @@ HOW_TO_GET = (
     "Sleep-EDF files (eegjax prepare --dataset=sleep_edf --root=FOLDER --download fetches them from "
     "https://physionet.org/content/sleep-edfx) or any *-PSG.edf with *-Hypnogram.edf"
 )
-DAY_S, LATE_S = 86400, 6 * 3600  # a recording that begins up to so long after lights off lacks what was before
+DAY_S = 86400
+LATE_S = 6 * 3600  # a recording that begins up to so long after lights off lacks what was before
 
 
 def prepare(config: ConfigDict) -> Dataset:
@@ -240,10 +241,12 @@ def units(config: ConfigDict, dataset: Dataset, rows: np.ndarray, train: bool) -
     if length == 1:
         return rows, np.ones(rows.shape, bool)
     index = dataset.index.iloc[rows]
-    position, recording = positions(index), index["recording"].to_numpy()
+    position = positions(index)
+    recording = index["recording"].to_numpy()
     breaks = np.flatnonzero((np.diff(position) != 1) | (recording[1:] != recording[:-1])) + 1
     warm_up = 0 if train else length // 2
-    sequences, scored = [], []
+    sequences = []
+    scored = []
     for stretch in np.split(rows, breaks) if len(rows) else []:
         for begin in range(0, max(len(stretch) - warm_up, 1), length - warm_up):
             part = stretch[begin : begin + length]

@@ -33,7 +33,8 @@ from eegjax.studies.sleep.data import ON_SIGNAL, SEQUENTIAL, classes, epochs_uv,
 from eegjax.studies.sleep.network import TASK, images_of, inputs, loss, model
 
 EPOCHS_PER_STAGE = 32  # in a sensitivity map, spread over the subject's nights
-N_WRONG, APART = 4, 10  # totally wrong epochs shown, and how many epochs lie between them
+N_WRONG = 4  # totally wrong epochs shown
+APART = 10  # epochs that lie between them, at least
 
 
 def explain(config: ConfigDict, dataset: Dataset, folder: Path) -> None:
@@ -50,7 +51,8 @@ def _explained(config: ConfigDict, dataset: Dataset, folder: Path, tested: pd.Da
     shown = np.zeros(0, np.int64)
     if config.model.name not in ON_SIGNAL:  # where there is no image, there is no map of one
         subject = tested[tested["subject"] == tested["subject"].iloc[0]]
-        rows, targets = subject["example"].to_numpy(), subject["target"].to_numpy()
+        rows = subject["example"].to_numpy()
+        targets = subject["target"].to_numpy()
         shown = np.array([_middle(rows[targets == stage]) for stage in range(len(classes(config)))])
     pictures = _pictures(config, dataset, np.concatenate([shown, wrong]))
     found = {
@@ -80,7 +82,8 @@ def _sensitivity(
     config: ConfigDict, dataset: Dataset, network: Trained, rows: np.ndarray, chosen: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """Equation 3 over the chosen rows; the recurrent network sees them among their neighbours."""
-    make, per_example = inputs(config), loss(config)
+    make = inputs(config)
+    per_example = loss(config)
     unweighted = {**network.stats, "class_weights": np.ones(len(classes(config)), np.float32)}
     net = model(config, dataset)
     features, head = halve(VGG16Features(net.width, net.batch_norm, net.dtype), net)
@@ -112,8 +115,10 @@ def _quickly() -> dict[str, Any] | None:
 
 def _with_neighbours(dataset: Dataset, rows: np.ndarray, chosen: np.ndarray, config: ConfigDict) -> np.ndarray:
     """The rows of the same recordings that lie at most a sequence before or after a chosen one."""
-    index, length = dataset.index.iloc[rows], config.model.sequence_epochs
-    position, recording = positions(index), index["recording"].to_numpy()
+    index = dataset.index.iloc[rows]
+    length = config.model.sequence_epochs
+    position = positions(index)
+    recording = index["recording"].to_numpy()
     is_chosen = np.isin(rows, chosen)
     near = np.zeros(len(rows), bool)
     for name in np.unique(recording):
@@ -142,7 +147,8 @@ def _activations(config: ConfigDict, dataset: Dataset, network: Trained, shown: 
     """Of the shown epochs, each alone: a recurrent network begins with it."""
     layers: tuple[str, ...] = vgg16_layers(config.model.batch_norm)
     layers += (HIDDEN_STATE,) if config.model.name in SEQUENTIAL else ()
-    net, make = model(config, dataset), inputs(config)
+    net = model(config, dataset)
+    make = inputs(config)
 
     def maps(variables: Any, batch: Batch) -> dict[str, jax.Array]:
         return compute_activation_maps(net, variables, make(network.stats, batch, None, False)["inputs"], layers)
@@ -154,7 +160,8 @@ def _activations(config: ConfigDict, dataset: Dataset, network: Trained, shown: 
 def _wrong_rows(config: ConfigDict, tested: pd.DataFrame) -> np.ndarray:
     """[at most N_WRONG] int64: the epochs whose true stage the network held for least likely, some way apart."""
     probabilities = tested[[f"p_{name}" for name in classes(config)]].to_numpy()
-    target, position = tested["target"].to_numpy(), positions(tested)
+    target = tested["target"].to_numpy()
+    position = positions(tested)
     recording = tested["recording"].to_numpy()
     order = np.argsort(probabilities[np.arange(len(tested)), target], kind="stable")
     found: list[int] = []

@@ -25,9 +25,11 @@ def folds(config: ConfigDict, dataset: Dataset) -> list[Fold]:
 
 
 def _folds(config: ConfigDict, dataset: Dataset) -> list[Fold]:
-    split, subjects = config.splits, sorted(dataset.index["subject"].unique())
+    split = config.splits
+    subjects = sorted(dataset.index["subject"].unique())
     if split.n_test_subjects:
-        others, tested = subjects[: -split.n_test_subjects], subjects[-split.n_test_subjects :]
+        others = subjects[: -split.n_test_subjects]
+        tested = subjects[-split.n_test_subjects :]
         validation = others[max(len(others) - split.n_validation_subjects, 0) :]
         return [splits.split_by_names(dataset.index, "subject", "held-out", tested, validation)]
     if len(subjects) > 1:

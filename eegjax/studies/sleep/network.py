@@ -64,7 +64,8 @@ def fit_labels(config: ConfigDict, dataset: Dataset, fold: Fold) -> dict[str, np
         prior, trained_prior [n_classes]: the classes' shares, and those that balancing made of them.
         transitions [n_classes, n_classes]: probabilities of the next epoch's class, counted on the training nights.
     """
-    targets, n_classes = labels(config, dataset.index), len(classes(config))
+    targets = labels(config, dataset.index)
+    n_classes = len(classes(config))
     counts = np.bincount(targets[fold.train], minlength=n_classes)
     weights = np.ones(n_classes)
     if config.train.class_weights:
@@ -95,7 +96,8 @@ def _balanced_shares(
 
 def _mean_image(config: ConfigDict, dataset: Dataset, fold: Fold) -> np.ndarray:
     """[size, size, n_channels]: the mean of the training part's images, as the network sees them."""
-    reader, total = source(config, dataset), np.zeros(())
+    reader = source(config, dataset)
+    total = np.zeros(())
     summed = jax.jit(lambda batch: jnp.where(batch["mask"][:, None, None, None], images_of(config, batch), 0).sum(0))
     for rows, mask in iterate_in_order(fold.train, 64):
         total = total + np.asarray(summed(gather(np, reader, rows, mask)), np.float64)
@@ -180,9 +182,11 @@ def pretrained(config: ConfigDict, params: Any) -> Any:
     """The parameters with those of `config.model.weights` in their places; nothing is read if that is `none`."""
     if config.model.weights in ("", "none"):
         return params
-    path, part = config.model.weights, trainable(config)
+    path = config.model.weights
+    part = trainable(config)
     # The paper's code re-initialises the three last layers, its text only the head.
-    anew, raw = config.protocol == "paper" and part != "head", config.inputs.scale == "raw"
+    anew = config.protocol == "paper" and part != "head"
+    raw = config.inputs.scale == "raw"
     loaded = load_vgg16(params, read_weights(path), path, features_only=anew, raw=raw)
     if part == "head" and "fc6" in params and loaded["fc6"] is params["fc6"]:
         raise UserError(
@@ -210,7 +214,8 @@ def inputs(config: ConfigDict) -> Callable[[Any, Batch, jax.Array | None, bool],
 
 def images_of(config: ConfigDict, batch: Batch) -> jax.Array:
     """Cut at the epoch, coloured, resized, scaled."""
-    size, standard = config.inputs.size, config.inputs.scale == "standard"
+    size = config.inputs.size
+    standard = config.inputs.scale == "standard"
     picture = images.to_image(images.crop_frames(batch["image"], batch["fraction"], n_frames(config)))
     if config.inputs.colour == "jet":
         picture = 255 * images.colour(jnp.round(picture[..., 0]), images.jet(255))
