@@ -190,7 +190,7 @@ def test_bad_recording_costs_its_batches_only(network, whole, tmp_path):
 
 def hits(network, epoch, bad):
     """Which steps of an epoch see a bad example."""
-    sampler, seed = network.samplers[0], network.pairs[0][1]
+    sampler, seed = network.samplers[0], network.members[0].seed
     return [bool(bad & set(draw_batch(sampler, seed, epoch, step)[0].tolist())) for step in range(sampler.n_steps)]
 
 
@@ -199,7 +199,7 @@ def test_too_many_bad_steps_name_the_batch(network, whole, tmp_path):
     network = tiny.sharing(network, bad=range(51))
     with pytest.raises(UserError) as error:
         tiny.run(network, FIRST, tmp_path)
-    rows, _ = draw_batch(network.samplers[0], network.pairs[0][1], 0, 3)
+    rows, _ = draw_batch(network.samplers[0], network.members[0].seed, 0, 3)
     seen = network.dataset.index.iloc[rows]
     message = str(error.value)
     assert "not finite 4 steps in a row (config.train.max_bad_steps is 3); the batch of step 4 holds" in message
@@ -229,7 +229,7 @@ def ended(folder, losses, norms, bad=None, **limits):
             plan,
             SimpleNamespace(resident=None, place=lambda rows, mask: None),
             step,
-            None,
+            lambda number, state: (state, {}),
             checkpoints=checkpoints,
             log=MetricLog(folder, False, False),
             log_every_steps=1,

@@ -134,7 +134,7 @@ def test_torchs_batch_is_the_mean_over_examples_that_have_equally_many_sources()
     of_voxel = -np.log(probabilities(logits)[np.arange(targets.size), targets.ravel().astype(int)])
     torchs = (weights * of_voxel).sum() / weights.sum()
     assert float(losses.weighted_cross_entropy(logits, targets, PAPER).mean()) == pytest.approx(
-        torchs, rel=1e-5, abs=ATOL
+        torchs, rel=1e-5, abs=float(ATOL)
     )
 
 

@@ -27,6 +27,7 @@ from eegjax.studies.motor_imagery.compare import COMPARISONS, compare, rows
 from eegjax.studies.motor_imagery.folds import TASKS
 from eegjax.studies.motor_imagery.numbers import evaluate, paired
 from eegjax.studies.motor_imagery.paper import architectures, quirks
+from eegjax.studies.motor_imagery.study import STUDY
 from eegjax.studies.motor_imagery.tables import CHANCE
 
 ROOT = Path(__file__).parents[3]
@@ -561,7 +562,7 @@ def test_every_run_is_a_configuration_that_can_be(protocol: str, size: str) -> N
         assert set(fields) <= known, row
         with config.unlocked():
             config.update_from_flattened_dict(fields)
-        bounds.check(config)
+        bounds.check(config, STUDY.bounds, STUDY.choices)
         motor_imagery_network.inputs(config)
         shape = (tuple(config.data.window_s), config.inputs.upsample)
         for name in (config.model.name, *config.model.beside):
