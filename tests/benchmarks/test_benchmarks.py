@@ -33,7 +33,7 @@ def test_fast_forms_are_faster(repository: Path) -> None:
 import json
 from eegjax.benchmarks import operations
 names = {list(GUARDED)!r}
-rows = [row for name in names for row in operations.rows(name, rounds=3) if row["name"] == name]
+rows = [row for name in names for row in operations.measure(name, rounds=3) if row["name"] == name]
 print(json.dumps([[row["name"], row["part"], row["fast"] / row["plain"]] for row in rows]))
 """
     # one device and the compiler as users have it, unlike the tests themselves
@@ -177,7 +177,7 @@ from eegjax.benchmarks.against_torch import NETWORKS
 for network in NETWORKS.values():
     pickle.loads(pickle.dumps(network)).examples(1)
 from eegjax.benchmarks import vnet
-vnet.network(0.1, 8, 2).weights()
+vnet.make_network(0.1, 8, 2).weights()
 print([name for name in ("jax", "flax", "torch") if name in sys.modules])
 """
     done = subprocess.run([sys.executable, "-c", program], cwd=repository, capture_output=True, text=True, check=True)
