@@ -55,7 +55,8 @@ def drawing(
     if frame["subject"].nunique() >= ENOUGH_SUBJECTS:
         subject = frame["subject"].to_numpy()
         return lambda: subject_draws(subject), "bootstrap over subjects (1000 draws)"
-    recording, position = frame["recording"].to_numpy(), np.round(frame["onset_s"].to_numpy() / epoch_s).astype(int)
+    recording = frame["recording"].to_numpy()
+    position = np.round(frame["onset_s"].to_numpy() / epoch_s).astype(int)
     return (
         lambda: block_draws(recording, position, block_epochs),
         f"moving-block bootstrap (1000 draws of blocks of {block_epochs} {examples} within each recording)",
