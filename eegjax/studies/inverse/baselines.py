@@ -34,7 +34,8 @@ def baselines(config: ConfigDict, dataset: Dataset, folds: Sequence[Fold]) -> pd
     and peak-finding are tuned on the samples that the networks' thresholds are chosen on. The voxelised truth is what
     a network could reach at best. LCMV needs time series.
     """
-    scene, frames = Scene(config, dataset), []
+    scene = Scene(config, dataset)
+    frames = []
     for fold in folds:
         for name, threshold, tuned, found in _rows(config, scene, fold):
             names = {"model": name, "member": 0, "fold": fold.name, "seed": 0, "tuned": tuned}

@@ -108,7 +108,8 @@ def _draw_pair(place: Path, network: str, task: str, runs: Mapping[str, Finished
     ends = "" if shown else f"_{NETWORKS[network]}_{task}"
     logs = {panel: (run.log(), run.networks[0]) for panel, run in runs.items()}
     log = pd.concat([log[log["model"] == name].assign(model=panel) for panel, (log, name) in logs.items()])
-    title, simulated = f"{network}, {task}", next(iter(runs.values())).simulated
+    title = f"{network}, {task}"
+    simulated = next(iter(runs.values())).simulated
     losses, f1 = (
         place / f"{name}{ends}.png" for name in (("figure_2_losses", "figure_4_f1") if shown else ("losses", "f1"))
     )

@@ -57,7 +57,8 @@ def draw_f1(path: Path, runs: Mapping[str, Finished], title: str) -> None:
     """Draw Figure 4, a panel per run: networks with bands of a standard deviation, classical inverses, guesses."""
     first = next(iter(runs.values()))
     panels = {panel: _curves(run) for panel, run in runs.items()}
-    grey, test = [title_of(name) for name in GREY], first.config.test
+    grey = [title_of(name) for name in GREY]
+    test = first.config.test
     f1_curves(path, test.radii, panels, test.unit, title, first.simulated, grey)
 
 

@@ -31,7 +31,8 @@ def headline(config: ConfigDict) -> int:
     Raises:
         UserError: it isn't one of the radii, or the unit is unknown.
     """
-    radii, radius = list(config.test.radii), config.test.radius
+    radii = list(config.test.radii)
+    radius = config.test.radius
     if config.test.unit not in POINTS:
         raise UserError(f"config.test.unit is '{config.test.unit}'; expected one of {', '.join(POINTS)}")
     if radius not in radii:
@@ -82,7 +83,8 @@ def curves(config: ConfigDict, frame: pd.DataFrame) -> Curves:
         The rows of `samples_of`, and [n_samples, n_radii] float64 in their order; `nan` where the slip
         `skip_empty` skips a sample.
     """
-    test, columns = config.test, POINTS[config.test.unit]
+    test = config.test
+    columns = POINTS[config.test.unit]
     points = {
         key: part.to_numpy(float) for key, part in frame[frame["kind"] != "sample"].groupby(["kind", *ANSWER])[columns]
     }
@@ -153,7 +155,8 @@ def _of_model(config: ConfigDict, frame: pd.DataFrame, found: Curves, place: int
     for number, radius in enumerate(config.test.radii):
         numbers |= {f"f1_at_{radius:g}": float(mean[number]), f"f1_sd_at_{radius:g}": float(sd[number])}
     numbers |= {name: float(active[name].mean()) for name in ERRORS}
-    samples, rows = samples_of(frame), frame[frame["kind"] == "sample"]
+    samples = samples_of(frame)
+    rows = frame[frame["kind"] == "sample"]
     numbers["n_located"] = int((active["n_points"] > 0).sum())
     numbers["silent_points"] = float(samples.loc[samples["n_true"] == 0, "n_points"].mean())
     numbers["threshold"] = float(rows.groupby(["fold", "seed", "member"])["value"].mean().mean())

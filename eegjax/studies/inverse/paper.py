@@ -85,7 +85,9 @@ def quirks(config: ConfigDict) -> list[str]:
 
 def _of_samples(config: ConfigDict) -> dict[str, bool]:
     """Footnote -> whether it holds: heads, samples and how they are split."""
-    data, splits, published = config.data, config.splits, config.protocol == "paper"
+    data = config.data
+    splits = config.splits
+    published = config.protocol == "paper"
     return {
         "Samples are split at random: those tested are of heads that were trained on.": splits.kind != "head",
         "Four fifths of the samples are for training, as in the authors' code; the paper says 3600 and 800 of 4000.": (
@@ -113,8 +115,11 @@ def _of_samples(config: ConfigDict) -> dict[str, bool]:
 
 def _of_points(config: ConfigDict) -> dict[str, bool]:
     """Of points and what is counted of them."""
-    test, published, dilation = config.test, config.protocol == "paper", config.data.dilation
-    threshold, form = THRESHOLDS.get(dilation, 0), "plain" if dilation == 1 else "dilated"
+    test = config.test
+    published = config.protocol == "paper"
+    dilation = config.data.dilation
+    threshold = THRESHOLDS.get(dilation, 0)
+    form = "plain" if dilation == 1 else "dilated"
     return {
         f"Points are cubes of {dilation} x {dilation} x {dilation} voxels; of predictions the centres are recovered "
         "before they are scored, where the paper scored the cubes.": dilation > 1,
@@ -141,7 +146,8 @@ def _of_points(config: ConfigDict) -> dict[str, bool]:
 
 def _of_training(config: ConfigDict) -> dict[str, bool]:
     """Of the loss and the optimiser."""
-    train, published = config.train, config.protocol == "paper"
+    train = config.train
+    published = config.protocol == "paper"
     regression = train.loss in ("mse", "l1")
     how = "apart from the gradient (AdamW)" if train.decoupled_decay else "in the gradient, as torch's Adam has it"
     return {
@@ -160,7 +166,8 @@ def _of_training(config: ConfigDict) -> dict[str, bool]:
 
 def _of_networks(config: ConfigDict) -> dict[str, bool]:
     """Of what the paper says of each network."""
-    train, found = config.train, {}
+    train = config.train
+    found = {}
     for name in _names(config) if config.protocol == "paper" else ():
         title, decay, final, searching = NETWORKS[name]
         batch = searching if config.splits.kind == "search" else final

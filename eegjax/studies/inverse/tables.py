@@ -74,7 +74,8 @@ def tables(folder: Path) -> str:
 
 def scored(run: Finished, models: Mapping[str, pd.DataFrame]) -> str:
     """How many samples of how many heads."""
-    n_heads, silent = next(iter(models.values()))["subject"].nunique(), run.metrics["n_silent"]
+    n_heads = next(iter(models.values()))["subject"].nunique()
+    silent = run.metrics["n_silent"]
     without = f", and {silent} without any source" if silent else ""
     return f"{format_count(run.metrics['n_samples'], 'test sample')} of {format_count(n_heads, 'head')}{without}"
 
@@ -118,7 +119,8 @@ def some_radii(radii: Sequence[float]) -> list[float]:
 
 def points_notes(run: Finished, models: Mapping[str, pd.DataFrame]) -> list[str]:
     """Footnotes of `points`, but for the quirks."""
-    config, first = run.config, title_of(run.networks[0])
+    config = run.config
+    first = title_of(run.networks[0])
     n_seeds = config.train.n_seeds
     lcmv = "LCMV" not in models and config.data.n_times < LCMV_TIMES
     notes = [
@@ -148,7 +150,8 @@ def _other_unit(run: Finished) -> str:
     in_mm = run.config.test.unit == "mm"
     voxel_mm = np.array([one["voxel_mm"] for one in run.card["recordings"] if one["tested"]])
     there = run.config.test.radius / voxel_mm if in_mm else run.config.test.radius * voxel_mm
-    low, high = f"{there.min():.1f}", f"{there.max():.1f}"
+    low = f"{there.min():.1f}"
+    high = f"{there.max():.1f}"
     return f"{low if low == high else f'{low} to {high}'} {'voxels' if in_mm else 'mm'}"
 
 
@@ -185,7 +188,8 @@ def heads(place: Path, run: Finished) -> str:
 
 
 def _head(config: ConfigDict, one: dict[str, Any]) -> dict[str, str]:
-    real, nominal = one["real"], one["nominal"]
+    real = one["real"]
+    nominal = one["nominal"]
     noisy = config.data.sources != "zones" or len(config.data.zones.snr_db) > 0
     uses = [word for use, word in USES.items() if one[use]]
     return {

@@ -25,10 +25,13 @@ def baselines(config: ConfigDict, dataset: Dataset, folds: Sequence[Fold]) -> pd
 
     The control is CSP + LDA on what precedes the cue. Nothing there tells the class: above chance it shows a leak.
     """
-    index, names, targets = dataset.index, classes(config), labels(config, dataset.index)
+    index = dataset.index
+    names = classes(config)
+    targets = labels(config, dataset.index)
     eeg, before = trials_uv(config, dataset, BAND_HZ)
     there = index["control"].to_numpy() < 0
-    simulated, cut = dataset.card["simulated"], dataset.card["dropped"]["cut"]
+    simulated = dataset.card["simulated"]
+    cut = dataset.card["dropped"]["cut"]
     oracle = _oracle(config, index) if simulated and not cut else None
     if simulated and cut:
         note(f"{cut} trials are cut off, and those left aren't numbered as the simulator's: no row of its ceiling")
@@ -37,7 +40,8 @@ def baselines(config: ConfigDict, dataset: Dataset, folds: Sequence[Fold]) -> pd
         note("pyriemann isn't installed: no row of the tangent space (pip install 'eegjax[baselines]')")
     tables = []
     for fold in folds:
-        train, test = fold.train, fold.test
+        train = fold.train
+        test = fold.test
         rows = {"csp_lda": csp_lda(eeg[train], targets[train], eeg[test], len(names))}
         if geometric:
             rows["tangent_space"] = tangent_space(eeg[train], targets[train], eeg[test], len(names))
@@ -52,7 +56,8 @@ def baselines(config: ConfigDict, dataset: Dataset, folds: Sequence[Fold]) -> pd
 
 def _control(before: np.ndarray, there: np.ndarray, targets: np.ndarray, fold: Fold, n_classes: int) -> np.ndarray:
     """[n_test, n_classes]: CSP + LDA before the cue; the classes' shares for trials with samples missing there."""
-    train, test = fold.train[there[fold.train]], fold.test[there[fold.test]]
+    train = fold.train[there[fold.train]]
+    test = fold.test[there[fold.test]]
     found = predict_majority(targets[fold.train], len(fold.test), n_classes)
     if len(train) and len(test):
         found[there[fold.test]] = csp_lda(before[train], targets[train], before[test], n_classes)
@@ -61,7 +66,8 @@ def _control(before: np.ndarray, there: np.ndarray, targets: np.ndarray, fold: F
 
 def _oracle(config: ConfigDict, index: pd.DataFrame) -> np.ndarray:
     """[n, n_classes]: what one who knows the simulator says of each trial."""
-    simulation, found = config.data.simulation, np.empty((len(index), len(classes(config))))
+    simulation = config.data.simulation
+    found = np.empty((len(index), len(classes(config))))
     for (subject, session), own in index.groupby(["subject", "session"]):
         counts = simulation.n_runs, simulation.n_trials_per_run
         told = simulator.oracle(simulation.seed, int(str(subject)[1:]), str(session), *counts)

@@ -287,7 +287,8 @@ def _draw_windows(place: Path, there: Sequence[Row]) -> None:
     for task, models in first.tasks.items():
         scores = [accuracy_by_subject(tested(row.tasks[task][row.model])).set_index("subject") for row in there]
         accuracy = pd.concat([one["accuracy"] for one in scores], axis=1, join="inner").to_numpy().T
-        chance, high = 1 / len(class_names(models[first.model])), max(one["chance_high"].max() for one in scores)
+        chance = 1 / len(class_names(models[first.model]))
+        high = max(one["chance_high"].max() for one in scores)
         title = f"Accuracy and length of the window, {TASK_TITLES[task]}"
         windows = {title_of(first.model): (window_s, accuracy)}
         draw_by_window(place / f"windows_{task}.png", windows, chance, high, title, first.run.simulated)

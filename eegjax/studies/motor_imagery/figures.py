@@ -68,7 +68,8 @@ def _draw_losses(path: Path, run: Finished, task: str, log: pd.DataFrame) -> Non
 
 
 def _draw_reconstruction(path: Path, run: Finished, name: str) -> None:
-    arrays, names = run.explanation(f"reconstruction_{name}"), run.card["ch_names"]
+    arrays = run.explanation(f"reconstruction_{name}")
+    names = run.card["ch_names"]
     original, reconstruction = (arrays[key] for key in ("original", "reconstruction"))
     sfreq = original.shape[1] / np.diff(run.config.data.window_s)[0]
     title = f"{title_of(name)}: test trials, and what the VAE leaves of them"

@@ -106,7 +106,8 @@ def _numbered(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def _of_model(frame: pd.DataFrame) -> dict[str, float]:
-    test, numbers = tested(frame), dict[str, float]()
+    test = tested(frame)
+    numbers = dict[str, float]()
     subjects = accuracy_by_subject(test)
     for metric in ("accuracy", "kappa"):
         mean, sd = mean_sd(subjects[metric].to_numpy())

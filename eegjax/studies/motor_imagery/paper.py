@@ -139,7 +139,8 @@ def _trace(network: nn.Module) -> tuple[dict[str, int], dict[str, tuple[int, ...
     def watch(call: Any, args: Any, kwargs: Any, context: Any) -> Any:
         outputs = call(*args, **kwargs)
         if context.module.path and context.method_name == "__call__":
-            shapes[f">{context.module.path[0]}"], shapes[context.module.path[0]] = args[0].shape[1:], outputs.shape[1:]
+            shapes[f">{context.module.path[0]}"] = args[0].shape[1:]
+            shapes[context.module.path[0]] = outputs.shape[1:]
         return outputs
 
     trial = jax.ShapeDtypeStruct((1, N_TIMES, N_CHANS), jnp.float32)
@@ -191,7 +192,9 @@ def performance(ours: Mapping[str, Mapping[str, float]]) -> tuple[pd.DataFrame, 
 
 def quirks(config: ConfigDict) -> list[str]:
     """What was done as in the report although the field holds it to be wrong, or does otherwise: one footnote each."""
-    names, model, pooled = (config.model.name, *config.model.beside), config.model, config.splits.kind == "pooled"
+    names = (config.model.name, *config.model.beside)
+    model = config.model
+    pooled = config.splits.kind == "pooled"
     published = config.protocol == "paper"
     vae, conv_net, resnet, hybrid = (
         any(word in name for name in names) for word in ("vae", "conv_net", "resnet", "cnn_")

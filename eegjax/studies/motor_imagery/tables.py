@@ -85,7 +85,8 @@ def tables(folder: Path) -> str:
     parts = []
     for task, models in tasks.items():
         subjects = {name: accuracy_by_subject(tested(frame)) for name, frame in models.items()}
-        frame, notes = _results(run, task, subjects), _notes(run, task, subjects)
+        frame = _results(run, task, subjects)
+        notes = _notes(run, task, subjects)
         title = f"Motor imagery, {TASK_TITLES[task]}, {run.config.protocol}: {_scored(models)}"
         parts.append(write_table(folder / "tables", f"results_{task}", frame, title, notes, run.simulated))
         _write_subjects(folder / "tables" / f"subjects_{task}.csv", subjects, run.simulated)
@@ -100,7 +101,8 @@ def _scored(models: Models) -> str:
 
 def _results(run: Finished, task: str, subjects: dict[str, pd.DataFrame]) -> pd.DataFrame:
     """A row per model, and what guessing reaches."""
-    first, found = next(iter(subjects)), []
+    first = next(iter(subjects))
+    found = []
     seeds = any(not np.isnan(run.number(name, "accuracy_sd_over_seeds", task)) for name in subjects)
     for name, scores in subjects.items():
         row = {"model": title_of(name), **_columns(scores, "accuracy")}

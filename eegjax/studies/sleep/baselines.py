@@ -18,14 +18,16 @@ BASELINE_FIELDS = ("data.n_classes", "data.simulation")  # of the configuration,
 
 def baselines(config: ConfigDict, dataset: Dataset, folds: Sequence[Fold]) -> pd.DataFrame:
     """What the network has to beat, on the same folds; in the demo also the simulator's ceiling."""
-    index, names = dataset.index, classes(config)
+    index = dataset.index
+    names = classes(config)
     targets = labels(config, index)
     position = positions(index)
     recording = index["recording"].to_numpy()
     features = baselines_sleep.band_powers(epochs_uv(dataset), SPECTROGRAM.sfreq)
     tables = []
     for fold in folds:
-        train, test = fold.train, fold.test
+        train = fold.train
+        test = fold.test
         rows = {
             "band_powers": baselines_sleep.band_power_regression(
                 features[train], targets[train], features[test], len(names), balanced=False
@@ -47,7 +49,8 @@ def _true_stages(config: ConfigDict, index: pd.DataFrame) -> np.ndarray:
     simulation = config.data.simulation
     true = np.empty(len(index), np.int8)
     for (subject, session), rows in index.groupby(["subject", "session"]).indices.items():
-        number, night = int(subject.removeprefix("SC4")), int(session)
+        number = int(subject.removeprefix("SC4"))
+        night = int(session)
         stages = simulator.true_stages(simulation.seed, number, night, simulation.n_epochs)
         true[rows] = stages[positions(index.iloc[rows])]
     return labels(config, pd.DataFrame({"label": true}))

@@ -41,7 +41,8 @@ def figures(folder: Path) -> list[Path]:
 
 def _answers(run: Finished) -> dict[str, Answers]:
     """Of the networks, and of what was made of their answers."""
-    rows, names = by_model(run.predictions, run.baselines), class_names(run.predictions)
+    rows = by_model(run.predictions, run.baselines)
+    names = class_names(run.predictions)
     return {name: Answers(rows[name], names) for name in run.answered}
 
 

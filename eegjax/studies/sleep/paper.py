@@ -139,7 +139,8 @@ def table_3(confusions: Mapping[str, np.ndarray]) -> tuple[pd.DataFrame, list[st
 
 
 def _stage_rows(model: str, source: str, confusion: np.ndarray) -> list[dict[str, str]]:
-    stages, scores = _stages(len(confusion)), per_class(confusion)
+    stages = _stages(len(confusion))
+    scores = per_class(confusion)
     with np.errstate(invalid="ignore"):
         shares = confusion / scores[["support"]].to_numpy()
     rows = []
@@ -238,7 +239,10 @@ def _shares(means: Mapping[str, float]) -> dict[str, str]:
 
 def quirks(config: ConfigDict) -> list[str]:
     """What was done as in the paper although the field holds it to be wrong: one footnote each."""
-    data, train, model, test = config.data, config.train, config.model, config.test
+    data = config.data
+    train = config.train
+    model = config.model
+    test = config.test
     recurrent = "vgg16_conv_lstm" in (model.name, *model.beside)
     found = {
         "Training epochs are drawn anew every epoch until all stages are as many as the rarest (undersampling), which "

@@ -53,7 +53,8 @@ def title_of(model: str) -> str:
 
 def confusions(run: Finished, models: Iterable[str]) -> dict[str, np.ndarray]:
     """Model -> [n_classes, n_classes] int64, true stages in rows, summed over seeds."""
-    rows, names = by_model(run.predictions, run.baselines), class_names(run.predictions)
+    rows = by_model(run.predictions, run.baselines)
+    names = class_names(run.predictions)
     return {model: confusion(rows[model], names) for model in models}
 
 
@@ -81,7 +82,8 @@ def tables(folder: Path) -> str:
 def _tested(run: Finished) -> str:
     """How many epochs of how many subjects, and whether these were trained on: of a single one other nights were."""
     alone = len({row["subject"] for row in run.card["recordings"]}) == 1
-    n_epochs, n_subjects = run.metrics["n_examples"], run.metrics["n_subjects"]
+    n_epochs = run.metrics["n_examples"]
+    n_subjects = run.metrics["n_subjects"]
     if alone:
         return f"{n_epochs} held-out epochs of 1 subject"
     return f"{n_epochs} epochs of {format_count(n_subjects, 'held-out subject')}"
@@ -122,7 +124,8 @@ def _in_order(value: float, low: float, high: float) -> tuple[float, float, floa
 
 
 def _results(run: Finished) -> pd.DataFrame:
-    first, rows = run.answered[0], []
+    first = run.answered[0]
+    rows = []
     for name in by_model(run.predictions, run.baselines):
         row = {"model": title_of(name)}
         row |= {title: format_interval(*run.interval(name, metric)) for metric, title in HEADLINES.items()}
