@@ -1,3 +1,3 @@
 """EEG deep learning in JAX and Flax: studies that reproduce, splits that don't leak, runs that resume."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0.dev0"

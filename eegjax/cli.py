@@ -1,4 +1,4 @@
-"""What every launch script shares: flags, one-line errors, exit codes.
+"""What every command shares: flags, one-line errors, exit codes.
 
 Exit 0: done; 1: a bug, with its traceback; 2: a user's mistake, one `error: ...` line; 143: preempted, state saved.
 absl and ml_collections report mistakes as tracebacks and let stray arguments pass, so they are wrapped here.
@@ -13,24 +13,27 @@ import signal
 import sys
 import traceback
 import types
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 from absl import flags
 from ml_collections import ConfigDict, config_flags
 
-from eegjax import cpu_tuning
+from eegjax import cpu_tuning, studies, study_help
 from eegjax.errors import UserError, did_you_mean, logger
 
-CONFIG_HELP = "FILE[:protocol[,key=value...]]; single fields are overridden with --config.a.b=value"
+CONFIG_HELP = "FILE[:protocol[,key=value...]], a configuration of your own; single fields: --config.a.b=value"
 TUNING = "--cpu-tuning"
-TUNING_HELP = "allocator and vector settings that make a CPU faster; the process keeps its memory (Linux with glibc)"
+TUNING_FLAG = {
+    "cpu-tuning": "allocator and vector settings that speed up a CPU; the process keeps its memory (Linux with glibc)"
+}
 EXPECTED = {int: "a whole number", float: "a number", bool: "true or false"}
 
 
 def parse(argv: Sequence[str], others: Mapping[str, str]) -> tuple[ConfigDict, dict[str, Any]]:
-    """Read a command line with a configuration.
+    """Read a command line with a configuration: a study's, named by an argument without a flag, or a file's.
 
     Args:
         argv: with the program's name first.
@@ -44,9 +47,26 @@ def parse(argv: Sequence[str], others: Mapping[str, str]) -> tuple[ConfigDict, d
     """
     given, left = read_flags(argv, {"config": CONFIG_HELP, **others})
     text = given.pop("config")
+    names = ["config", *others]
+    word = first_word(left)
+    if text is None and word:
+        left.remove(word)
+        return override(load_study(word), left, names), given
     if not text:
-        raise UserError(f"--config is missing: {CONFIG_HELP}; for example --config=configs/sleep.py")
-    return configure(text, left, ["config", *others]), given
+        raise UserError(
+            f"a study is missing: {', '.join(studies.NAMES)}, such as {studies.NAMES[0]}:demo,size=tiny; or a file, "
+            f"such as --config=configs/{studies.NAMES[0]}.py; see --help"
+        )
+    return configure(text, left, names), given
+
+
+def first_word(left: Sequence[str]) -> str | None:
+    """The first argument that is neither a flag nor the value of a field in the argument before it."""
+    for before, argument in pairwise(left):
+        is_value = re.match(r"--?config\.[^=]*$", before)
+        if not argument.startswith("-") and not is_value:
+            return argument
+    return None
 
 
 def read_flags(
@@ -83,7 +103,15 @@ def configure(text: str, argv: Sequence[str], names: Sequence[str] = ("config",)
     Raises:
         UserError: as in `load`, or the command line holds anything else; `names` are the flags there are.
     """
-    config = load(text)
+    return override(load(text), argv, names)
+
+
+def override(config: ConfigDict, argv: Sequence[str], names: Sequence[str] = ("config",)) -> ConfigDict:
+    """Set the fields `--config.a.b=value` of a command line, and lock the configuration.
+
+    Raises:
+        UserError: no such field, no such value, or the command line holds anything else; `names` are the flags.
+    """
     _override(config, argv, names)
     return config.lock()
 
@@ -135,6 +163,33 @@ def whole_number(text: str, name: str) -> int:
     return int(text)
 
 
+def load_study(text: str) -> ConfigDict:
+    """The configuration of `STUDY[:argument]`, from the package.
+
+    Raises:
+        UserError: no study has that name, or its configuration refuses the argument.
+    """
+    return studies.get_config(*_study(text))
+
+
+def describe_study(text: str) -> str:
+    """The help of `STUDY[:argument]`.
+
+    Raises:
+        UserError: as in `load_study`.
+    """
+    return study_help.describe(*_study(text))
+
+
+def _study(text: str) -> tuple[str, str]:
+    """The name and the argument of `STUDY[:argument]`."""
+    name, _, argument = text.partition(":")
+    if name.endswith(".py") or os.sep in name:
+        raise UserError(f"'{name}' looks like a file, not like a study; give it as --config={text}")
+    studies.check_name(name, "the study")
+    return name, argument
+
+
 def load(text: str) -> ConfigDict:
     """The configuration of `FILE[:argument]`: what the file's `get_config(argument)` returns.
 
@@ -143,7 +198,10 @@ def load(text: str) -> ConfigDict:
     """
     path, _, argument = text.partition(":")
     if not Path(path).is_file():
-        raise UserError(f"--config={path}: no such file; give a configuration such as configs/sleep.py")
+        raise UserError(
+            f"--config={path}: no such file; give a configuration such as configs/sleep.py, "
+            f"or a study by its name alone: {' | '.join(studies.NAMES)}"
+        )
     module = types.ModuleType("config_file")
     module.__file__ = path
     try:
@@ -207,35 +265,17 @@ def _field(config: ConfigDict, path: str) -> Any:
     return value
 
 
-def start(main: Callable[..., Any], others: Mapping[str, str], usage: str) -> None:
-    """Run a launch script's `main(config, **others)` and exit as the contract says.
+def guard(main: Callable[[Sequence[str]], Any], argv: Sequence[str]) -> None:
+    """Run `main(argv)` and exit as the contract says.
 
     Args:
-        main: the script's one call.
-        others: string flags beside `--config`.
-        usage: the script's docstring, shown by --help.
+        main: gets the command line without `--cpu-tuning`, which is heeded here.
+        argv: with the program's name first.
     """
-
-    def call(argv: Sequence[str]) -> None:
-        config, given = parse(argv, others)
-        main(config, **given)
-
-    guard(call, {"config": CONFIG_HELP, **others}, usage)
-
-
-def guard(main: Callable[[Sequence[str]], Any], help_of: Mapping[str, str], usage: str) -> None:
-    """Run `main(sys.argv)` and exit as the contract says; --help shows the usage and every flag."""
-    if {"-h", "--help"} & set(sys.argv[1:]):
-        shown = {**help_of, TUNING.removeprefix("--"): TUNING_HELP}
-        print(usage.strip(), "\n", *(f"\n  --{name}: {text}" for name, text in shown.items()), sep="")
-        sys.exit(0)
     _show_notes()
-    if TUNING in sys.argv:
-        sys.argv.remove(TUNING)
-        try:
+    if TUNING in argv:
+        with complaints():
             cpu_tuning.tune()  # before anything loads JAX
-        except UserError as error:
-            _leave(f"error: {error}", 2)
     from eegjax.train.preemption import Preempted
 
     def terminate(*_: Any) -> None:
@@ -243,13 +283,21 @@ def guard(main: Callable[[Sequence[str]], Any], help_of: Mapping[str, str], usag
 
     signal.signal(signal.SIGTERM, terminate)  # until training puts its own in this place
     try:
-        main(sys.argv)
-    except UserError as error:
-        _leave(f"error: {error}", 2)
+        with complaints():
+            main([argument for argument in argv if argument != TUNING])
     except Preempted as error:
         _leave(f"preempted: {error}; start the same command again to continue", 143)
     except KeyboardInterrupt:
         _leave("interrupted; start the same command again to continue from the last checkpoint", 130)
+
+
+@contextlib.contextmanager
+def complaints() -> Iterator[None]:
+    """A user's mistake in here ends the process with its one line and status 2."""
+    try:
+        yield
+    except UserError as error:
+        _leave(f"error: {error}", 2)
 
 
 def _leave(line: str, status: int) -> None:

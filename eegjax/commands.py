@@ -1,5 +1,7 @@
 """What the console command and the scripts of `launch/` call: one function per command."""
 
+import importlib
+import os
 from collections.abc import Collection
 from pathlib import Path
 
@@ -29,8 +31,10 @@ def launch(config: ConfigDict, workdir: str | None = None, distributed: str | No
         The run folder.
 
     Raises:
-        UserError: no such study, or a mistake in the configuration or data.
+        UserError: no such study, a mistake in the configuration or data, or a folder that can't be written to.
     """
+    check_writable(Path(config.run.root), "--config.run.root=DIR, and --workdir=DIR if it is given")
+    check_writable(Path(workdir or config.run.root), "--workdir=DIR")
     import jax
 
     if config.run.compilation_cache:
@@ -51,7 +55,7 @@ def apply(run: Path, recording: Path, channel: str | None, out: Path) -> str:
     Raises:
         UserError: the run isn't finished, its study can't do that, or the recording can't be read.
     """
-    from eegjax.run.weights import finished
+    from eegjax.run.finished import finished
 
     config = finished(run)
     study = studies.named(config.study)
@@ -68,6 +72,7 @@ def tables(config: ConfigDict, root: str | None) -> Path:
     """
     from eegjax.run import gather
 
+    check_writable(Path(root or config.run.root), "--runs=DIR")
     return gather.tables(config, root, studies.named(config.study), launch)
 
 
@@ -93,12 +98,44 @@ def check_counts(name: str, counts: Collection[str]) -> None:
         raise UserError(f"--{flag} is for --dataset={' or '.join(SIMULATED)}, this is {name}; leave it out")
 
 
-def prepare(config: ConfigDict, dataset: str, download: bool) -> str:
+def argument_for(name: str, protocol: str) -> str:
+    """The argument of a study's configuration for one of its datasets.
+
+    Args:
+        name: of the dataset, one of `DATASETS`.
+        protocol: `protocol[,key=value...]`.
+    """
+    keys = importlib.import_module(f"eegjax.studies.{DATASETS[name]}.config").KEYS
+    if name not in keys.get("dataset", ()) or "dataset=" in protocol:
+        return protocol
+    return f"{protocol},dataset={name}"
+
+
+def prepare(config: ConfigDict, dataset: str, download: bool, argument: str) -> str:
     """Fetch a public dataset if asked to, and prepare it for its study; what to print.
+
+    Args:
+        config: of the study.
+        dataset: one of `DATASETS`.
+        download: fetch what is missing first.
+        argument: of the configuration, `protocol[,key=value...]`, named in what is printed.
 
     Raises:
         UserError: anything that goes wrong on the way; what was done stays.
     """
     from eegjax.run import prepare
 
-    return prepare.prepare(config, studies.named(config.study), dataset, download)
+    check_writable(Path(config.run.root), "--runs=DIR")
+    return prepare.prepare(config, studies.named(config.study), dataset, download, argument)
+
+
+def check_writable(folder: Path, flag: str) -> None:
+    """Complain of a folder that can't be written to, or made, before any work is done for it.
+
+    Raises:
+        UserError: it, or the nearest folder above that there is, isn't writable; `flag` names another.
+    """
+    there = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
+    if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
+        what = "is not writable" if there.is_dir() else "is no folder"
+        raise UserError(f"{folder}: can't be written to, {there} {what}; give another folder by {flag}")

@@ -21,6 +21,21 @@ def did_you_mean(word: str, allowed: Iterable[str]) -> str:
     return f" Did you mean '{near[0]}'?" if near else ""
 
 
+def check_choice(name: str, given: object, choices: Iterable[str]) -> None:
+    """Raise one line that says which words there are, where something else was given.
+
+    Args:
+        name: what was given, as the user knows it: `config.model.name`, `--dataset`.
+        given: its value.
+        choices: the words allowed, in the order in which they are told.
+    Raises:
+        UserError: `given` is none of `choices`.
+    """
+    choices = list(choices)
+    if given not in choices:
+        raise UserError(f"{name} is '{given}'; there are {', '.join(choices)}.{did_you_mean(str(given), choices)}")
+
+
 def note(message: str) -> None:
     """Tell the user something that changes what the numbers mean, without stopping."""
     logger.warning(message)

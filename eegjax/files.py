@@ -50,7 +50,7 @@ def write_aside(path: Path, write: Callable[[Path], Any]) -> Path:
     """Let `write` fill a temporary file (or folder) beside `path`, then rename it to `path` in one step.
 
     Raises:
-        UserError: the disk is full or not writable; what stood at `path` before is untouched.
+        UserError: the disk is full or can't be written to; what stood at `path` before is untouched.
     """
     path = Path(path)
     aside = path.with_name(f".{path.name}.{os.getpid()}.part{path.suffix}")

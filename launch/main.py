@@ -1,26 +1,8 @@
-"""Run a study, continue it, or show it finished.
+"""python launch/main.py --config=configs/sleep.py[:protocol[,key=value...]] is `eegjax run` with the same flags."""
 
-python launch/main.py --config=configs/sleep.py[:protocol[,key=value...]] [--workdir=DIR] [--config.a.b=value ...]
-"""
+import sys
 
-from ml_collections import ConfigDict
-
-from eegjax import cli
-
-
-def main(config: ConfigDict, workdir: str | None, distributed: str | None) -> None:
-    """One call."""
-    from eegjax import commands
-
-    commands.launch(config, workdir, distributed)
-
+from eegjax import console
 
 if __name__ == "__main__":
-    cli.start(
-        main,
-        {
-            "workdir": "run folder; without it runs/<study>-<protocol>-<hash>, found again by the same command",
-            "distributed": "auto (SLURM, Kubernetes, TPU pods, MPI), or coordinator:port,n_processes,this_process",
-        },
-        __doc__ or "",
-    )
+    console.start("run", "python launch/main.py", sys.argv[1:])

@@ -4,11 +4,13 @@
 time; `--hypothesis-random` draws new ones.
 """
 
+import logging
 import os
 import shutil
+import signal
 import subprocess
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -26,6 +28,7 @@ from hypothesis import HealthCheck, settings
 from ml_collections import ConfigDict
 
 from eegjax import cli, commands
+from eegjax.errors import logger
 
 ROOT = Path(__file__).parent.parent
 PROGRAMS = Path(os.environ["JAX_COMPILATION_CACHE_DIR"])
@@ -70,6 +73,21 @@ def data_root() -> Path:
 def repository() -> Path:
     """The project's folder."""
     return ROOT
+
+
+@pytest.fixture
+def process_as_before() -> Iterator[None]:
+    """What a command changes in its process (the log, the handler of SIGTERM) is put back after the test."""
+    absl = logging.getLogger("absl")
+    level = absl.level
+    handlers = list(logger.handlers)
+    propagate = logger.propagate
+    terminate = signal.getsignal(signal.SIGTERM)
+    yield
+    logger.handlers = handlers
+    logger.propagate = propagate
+    absl.setLevel(level)
+    signal.signal(signal.SIGTERM, terminate)
 
 
 @pytest.fixture

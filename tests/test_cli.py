@@ -1,6 +1,5 @@
 """The command line: what it understands, and one clear line for whatever it doesn't."""
 
-import logging
 import os
 import signal
 import sys
@@ -10,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from eegjax import cli
-from eegjax.errors import UserError, logger, note
+from eegjax.errors import UserError, note
 
 OTHERS = {"workdir": "the run folder"}
 
@@ -77,6 +76,29 @@ def test_two_files_are_not_mixed_up(tmp_path: Path) -> None:
     assert [parse(f"--config={tmp_path}/{name}.py")[0].name for name in ("one", "two")] == ["one", "two"]
 
 
+def test_a_study_is_its_configuration_file(sleep: str) -> None:
+    """By its name or by its file, before or behind the flags: the same configuration."""
+    fields = ("--config.train.n_epochs=1", "--config.data.simulation.n_epochs", "99")
+    by_file = parse(f"{sleep}:demo,size=tiny", *fields, "--workdir=here")
+    assert by_file == parse("sleep:demo,size=tiny", *fields, "--workdir=here")
+    assert by_file == parse("--workdir=here", *fields, "sleep:demo,size=tiny")
+    assert by_file[0].data.simulation.n_epochs == 99
+    assert parse("sleep")[0] == parse(sleep)[0]
+
+
+def test_a_file_outside_the_repository_is_a_configuration(tmp_path: Path) -> None:
+    path = tmp_path / "my study.py"
+    path.write_text(
+        "from eegjax.studies.sleep import config\n"
+        "def get_config(argument=''):\n"
+        "    made = config.get_config(argument)\n"
+        "    made.train.n_epochs = 17\n"
+        "    return made\n"
+    )
+    config, _ = parse(f"--config={path}:demo,size=tiny", "--config.model.width=0.5")
+    assert (config.train.n_epochs, config.model.width, config.inputs.size) == (17, 0.5, 32)
+
+
 def test_the_configuration_is_locked(sleep: str) -> None:
     config = parse(sleep)[0]
     with pytest.raises(AttributeError):
@@ -136,6 +158,25 @@ def test_a_missing_config_shows_how_to_give_one(arguments: tuple[str, ...]) -> N
 
 
 @pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("slep",), ("'slep'", "sleep, motor_imagery, inverse", "Did you mean 'sleep'?")),
+        (("slep:demo",), ("'slep'", "Did you mean 'sleep'?")),
+        (("sleep:dmo",), ("'dmo'", "Did you mean 'demo'?")),
+        (("sleep:demo,sise=tiny",), ("'sise'", "Did you mean 'size'?")),
+        (("sleep", "--config.train.n_epoch=1"), ("--config.train.n_epoch", "Did you mean 'n_epochs'?")),
+        (("sleep", "inverse"), ("stray argument 'inverse'",)),
+        (("configs/sleep.py:paper",), ("looks like a file", "--config=configs/sleep.py:paper")),
+        (("--config=sleep",), ("no such file", "by its name alone", "sleep")),
+    ],
+)
+def test_a_mistaken_study_is_one_clear_line(arguments: tuple[str, ...], words: tuple[str, ...]) -> None:
+    text = complaint(*arguments)
+    for word in words:
+        assert word in text
+
+
+@pytest.mark.parametrize(
     ("text", "words"),
     [
         ("x = 1\ndef get_config(:\n", ("line 2", "SyntaxError")),
@@ -163,19 +204,15 @@ def test_a_folder_is_no_configuration(tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def start(sleep: str, monkeypatch):
-    """Run a main as a launch script does; what that changes in this process is put back."""
+def start(process_as_before):
+    """Run a main as a command does."""
 
     def run(main, *arguments: str):
-        monkeypatch.setattr(sys, "argv", ["main.py", *arguments])
-        cli.start(main, OTHERS, "The usage.")
+        cli.guard(
+            lambda argv: (lambda config, given: main(config, **given))(*cli.parse(argv, OTHERS)), ["", *arguments]
+        )
 
-    absl, before = logging.getLogger("absl"), signal.getsignal(signal.SIGTERM)
-    handlers, propagate, level = list(logger.handlers), logger.propagate, absl.level
-    yield run
-    logger.handlers, logger.propagate = handlers, propagate
-    absl.setLevel(level)
-    signal.signal(signal.SIGTERM, before)
+    return run
 
 
 def test_a_users_mistake_is_one_line_and_status_2(start, sleep: str, capsys) -> None:
@@ -221,12 +258,3 @@ def test_sigterm_while_not_training_is_one_line_and_status_143(start, sleep: str
         start(main, sleep)
     assert left.value.code == 143
     assert capsys.readouterr().err.splitlines()[-1].startswith("preempted: ")
-
-
-def test_help_is_shown_without_a_config(start, capsys) -> None:
-    with pytest.raises(SystemExit) as left:
-        start(lambda **_: None, "--help")
-    out = capsys.readouterr().out
-    assert left.value.code == 0
-    assert out.startswith("The usage.")
-    assert "--workdir: the run folder" in out

@@ -16,8 +16,8 @@ import numpy as np
 from jax import lax
 from scipy.spatial import KDTree
 
-from eegjax.errors import UserError, did_you_mean
-from eegjax.evaluate.points import area, f1_curve
+from eegjax.errors import UserError, check_choice
+from eegjax.evaluate.points import area_under_curve, f1_curve
 from eegjax.signal import minimum_norm
 
 METHODS = (*minimum_norm.METHODS, "LCMV")
@@ -69,7 +69,7 @@ class Localised(NamedTuple):
     Attributes:
         points_mm: [m, 3] float64, mm, the peaks in the order of the head's sources; m may be 0.
         values: [m] float32, the amplitudes there.
-        amplitudes: [n_sources] float32, those of all sources, in the unit of `estimate`.
+        amplitudes: [n_sources] float32, those of all sources, in the unit of `estimate_sources`.
     """
 
     points_mm: np.ndarray
@@ -77,7 +77,7 @@ class Localised(NamedTuple):
     amplitudes: np.ndarray
 
 
-def estimate(lead_field: np.ndarray, method: str, lambda2: float, voltages: np.ndarray) -> np.ndarray:
+def estimate_sources(lead_field: np.ndarray, method: str, lambda2: float, voltages: np.ndarray) -> np.ndarray:
     """Estimate the amplitudes of all sources in all samples of a head.
 
     At an instant that is the length of a source's vector, all samples in one product. Of a series it is the vector's
@@ -97,8 +97,8 @@ def estimate(lead_field: np.ndarray, method: str, lambda2: float, voltages: np.n
         factor. All 0 for voltages of 0, and for a series that stands still.
 
     Raises:
-        UserError: unknown method, voltages that aren't finite or don't fit, and what `minimum_norm.make_operator` and
-            `minimum_norm.make_lcmv` raise.
+        UserError: `method` is none of `METHODS`; `voltages` aren't finite or don't fit `lead_field`; and what
+            `minimum_norm.make_operator` and `minimum_norm.make_lcmv` raise.
     """
     voltages = np.asarray(voltages)
     _check(method, voltages, len(lead_field))
@@ -108,12 +108,11 @@ def estimate(lead_field: np.ndarray, method: str, lambda2: float, voltages: np.n
     operator = minimum_norm.make_operator(lead_field, method, lambda2=lambda2)
     if voltages.ndim == 3:
         return _deviations(operator.kernel, voltages)
-    return np.abs(np.asarray(minimum_norm.apply(operator, voltages)))
+    return np.abs(np.asarray(minimum_norm.apply_operator(operator, voltages)))
 
 
 def _check(method: str, voltages: np.ndarray, n_chans: int) -> None:
-    if method not in METHODS:
-        raise UserError(f"method: found '{method}', expected {', '.join(METHODS)}.{did_you_mean(method, METHODS)}")
+    check_choice("method", method, METHODS)
     if voltages.ndim not in (2, 3) or voltages.shape[-1] != n_chans:
         raise UserError(
             f"voltages: found shape {voltages.shape}, expected [n, {n_chans}] or [n, n_times, {n_chans}] for a lead "
@@ -148,7 +147,7 @@ def _spread(kernel: jax.Array, series: jax.Array) -> jax.Array:
     return lax.map(of_one, series)  # one after another: estimates at all times of all samples would fill the memory
 
 
-def neighbours_within(sources_mm: np.ndarray, distance_mm: float) -> np.ndarray:
+def find_neighbours(sources_mm: np.ndarray, distance_mm: float) -> np.ndarray:
     """List each source's neighbours, itself among them.
 
     Args:
@@ -159,7 +158,7 @@ def neighbours_within(sources_mm: np.ndarray, distance_mm: float) -> np.ndarray:
         [n_sources, most] int32; shorter lists are filled up with the source itself.
 
     Raises:
-        UserError: the distance is negative or not finite.
+        UserError: `distance_mm` is negative or not finite.
     """
     if not 0 <= distance_mm < math.inf:
         raise UserError(f"distance_mm: found {distance_mm:g}, expected 0 mm or more")
@@ -170,19 +169,19 @@ def neighbours_within(sources_mm: np.ndarray, distance_mm: float) -> np.ndarray:
     return table
 
 
-def peaks(values: np.ndarray, neighbours: np.ndarray, threshold: float) -> np.ndarray:
+def find_peaks(values: np.ndarray, neighbours: np.ndarray, threshold: float) -> np.ndarray:
     """Find the sources that no neighbour exceeds and that reach a share of their sample's greatest amplitude.
 
     Args:
         values: [n, n_sources] float, amplitudes, 0 or more.
-        neighbours: of `neighbours_within`.
+        neighbours: [n_sources, most] int32, from `find_neighbours`.
         threshold: 0 to 1, the share.
 
     Returns:
         [n, n_sources] bool. Of equal neighbours all are peaks; a source of amplitude 0 is none.
 
     Raises:
-        UserError: the threshold is no share.
+        UserError: `threshold` is below 0 or above 1.
     """
     return _are_largest(values, neighbours) & _are_loud(values, threshold)
 
@@ -219,7 +218,7 @@ def tune(
         method: one of `METHODS`.
         heads: the heads, all of the same channels.
         head_of: [n] int, the number of each sample's head.
-        voltages: [n, n_chans] or [n, n_times, n_chans] float, V, as in `estimate`.
+        voltages: [n, n_chans] or [n, n_times, n_chans] float, V, as in `estimate_sources`.
         true_mm: [k, 3] float, mm, of each sample; samples without true points are left out.
         radii_mm: [n_radii] float, mm, ascending, two or more.
         candidates: None for `Candidates()`, of LCMV with `LCMV_LAMBDA2`.
@@ -230,8 +229,8 @@ def tune(
         The setting; of equally good ones the first, the last field of `Candidates` changing fastest.
 
     Raises:
-        UserError: no sample has a true point, no candidates, arrays of different lengths, a head that isn't there,
-            and what `estimate`, `neighbours_within` and `peaks` raise.
+        UserError: no sample has a true point, `candidates` are empty, arrays have different lengths, `head_of` names a
+            head that isn't in `heads`, and what `estimate_sources`, `find_neighbours` and `find_peaks` raise.
     """
     if candidates is None:
         candidates = Candidates(lambda2=LCMV_LAMBDA2) if method == "LCMV" else Candidates()
@@ -249,7 +248,7 @@ def tune(
         key = int(sample), points_mm.tobytes()
         if key not in known:
             curve = f1_curve(true_mm[sample], points_mm, radii_mm, **options)  # type: ignore[arg-type]
-            known[key] = float(area(radii_mm, curve))
+            known[key] = float(area_under_curve(radii_mm, curve))
         return known[key]
 
     for head, all_samples in _by_head(heads, head_of, len(voltages)):
@@ -264,7 +263,7 @@ def tune(
 def _by_head(
     heads: Sequence[ForwardModel], head_of: Sequence[int] | np.ndarray, n_samples: int
 ) -> Iterator[tuple[ForwardModel, np.ndarray]]:
-    """Each head that has samples, and their places."""
+    """Each head that has samples, and their indices."""
     head_of = np.asarray(head_of, int)
     strange = np.setdiff1d(head_of, range(len(heads)))
     if len(head_of) != n_samples or len(strange):
@@ -280,9 +279,9 @@ def _all_peaks(
     method: str, head: ForwardModel, voltages: np.ndarray, candidates: Candidates
 ) -> Iterator[tuple[Setting, np.ndarray]]:
     """Each candidate and its [n, n_sources] bool peaks; what candidates share is computed once."""
-    near = {distance: neighbours_within(head.sources_mm, distance) for distance in candidates.distance_mm}
+    near = {distance: find_neighbours(head.sources_mm, distance) for distance in candidates.distance_mm}
     for lambda2 in candidates.lambda2:
-        values = estimate(head.lead_field, method, lambda2, voltages)
+        values = estimate_sources(head.lead_field, method, lambda2, voltages)
         largest = {distance: _are_largest(values, neighbours) for distance, neighbours in near.items()}
         for threshold in candidates.threshold:
             loud = _are_loud(values, threshold)
@@ -310,20 +309,20 @@ def localise(
         setting: of `tune`.
         heads: the heads, all of the same channels.
         head_of: [n] int, the number of each sample's head.
-        voltages: [n, n_chans] or [n, n_times, n_chans] float, V, as in `estimate`.
+        voltages: [n, n_chans] or [n, n_times, n_chans] float, V, as in `estimate_sources`.
 
     Returns:
         [n], one per sample, in their order.
 
     Raises:
-        UserError: arrays of different lengths, a head that isn't there, and what `estimate`, `neighbours_within` and
-            `peaks` raise.
+        UserError: `head_of` and `voltages` have different lengths, `head_of` names a head that isn't in `heads`, and
+            what `estimate_sources`, `find_neighbours` and `find_peaks` raise.
     """
     voltages = np.asarray(voltages)
     answers: dict[int, Localised] = {}
     for head, samples in _by_head(heads, head_of, len(voltages)):
-        values = estimate(head.lead_field, method, setting.lambda2, voltages[samples])
-        found = peaks(values, neighbours_within(head.sources_mm, setting.distance_mm), setting.threshold)
+        values = estimate_sources(head.lead_field, method, setting.lambda2, voltages[samples])
+        found = find_peaks(values, find_neighbours(head.sources_mm, setting.distance_mm), setting.threshold)
         for sample, mask, amplitudes in zip(samples.tolist(), found, values, strict=True):
             answers[sample] = Localised(np.asarray(head.sources_mm, float)[mask], amplitudes[mask], amplitudes)
     return [answers[sample] for sample in range(len(voltages))]

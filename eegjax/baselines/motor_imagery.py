@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from eegjax.baselines.sleep import majority
+from eegjax.baselines.sleep import predict_majority
 from eegjax.errors import UserError
 
 if TYPE_CHECKING:
     from sklearn.pipeline import Pipeline
 
-__all__ = ["csp_lda", "majority", "tangent_space"]
+__all__ = ["csp_lda", "predict_majority", "tangent_space"]
 
 
 def csp_lda(train: np.ndarray, targets: np.ndarray, test: np.ndarray, n_classes: int) -> np.ndarray:
@@ -61,7 +61,7 @@ def tangent_space(train: np.ndarray, targets: np.ndarray, test: np.ndarray, n_cl
         [n_test, n_classes] float64; 0 for classes that do not occur in training.
 
     Raises:
-        UserError: pyriemann isn't installed.
+        UserError: the package pyriemann isn't installed.
     """
     try:
         from pyriemann.estimation import Covariances
@@ -81,7 +81,7 @@ def _probabilities(
 ) -> np.ndarray:
     """[n_test, n_classes]: columns by class number, whichever classes the training part has."""
     if len(np.unique(targets)) == 1:  # no classifier takes a single class
-        return majority(targets, len(test), n_classes)
+        return predict_majority(targets, len(test), n_classes)
     # both libraries have channels before time and want double precision
     model.fit(np.asarray(train, np.float64).transpose(0, 2, 1), targets)
     probabilities = np.zeros((len(test), n_classes))

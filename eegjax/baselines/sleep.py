@@ -8,7 +8,7 @@ import numpy as np
 BANDS_HZ = {"delta": (0.5, 4.0), "theta": (4.0, 8.0), "alpha": (8.0, 12.0), "sigma": (12.0, 15.0), "beta": (15.0, 30.0)}
 
 
-def majority(train_labels: np.ndarray, n_test: int, n_classes: int) -> np.ndarray:
+def predict_majority(train_labels: np.ndarray, n_test: int, n_classes: int) -> np.ndarray:
     """Predict the commonest training class everywhere, with the training shares as probabilities.
 
     Args:
@@ -23,7 +23,7 @@ def majority(train_labels: np.ndarray, n_test: int, n_classes: int) -> np.ndarra
     return np.tile(shares, (n_test, 1))
 
 
-def nearest_label(
+def predict_nearest(
     train_recording: np.ndarray,
     train_position: np.ndarray,
     train_labels: np.ndarray,
@@ -36,21 +36,23 @@ def nearest_label(
     It shows what a split within recordings gives away: neighbouring epochs mostly share their stage.
 
     Args:
-        train_recording: [n_train] recording of each training epoch.
-        train_position: [n_train] number of each training epoch in its recording.
+        train_recording: [n_train] str or int, the recording of each training epoch.
+        train_position: [n_train] int, the number of each training epoch in its recording.
         train_labels: [n_train] int.
-        test_recording: [n_test], as above.
-        test_position: [n_test], as above.
+        test_recording: [n_test] str or int, that of each test epoch.
+        test_position: [n_test] int, that of each test epoch.
         n_classes: the number of classes.
 
     Returns:
         [n_test, n_classes] float64, one-hot; of two equally near epochs the earlier one counts.
 
     Raises:
-        ValueError: a test recording has no training epoch.
+        ValueError: a recording in `test_recording` has no training epoch.
     """
-    train_recording, test_recording = np.asarray(train_recording), np.asarray(test_recording)
-    train_position, test_position = np.asarray(train_position), np.asarray(test_position)
+    train_recording = np.asarray(train_recording)
+    test_recording = np.asarray(test_recording)
+    train_position = np.asarray(train_position)
+    test_position = np.asarray(test_position)
     nearest = np.empty(len(test_recording), np.int64)
     for recording in np.unique(test_recording):
         rows = np.flatnonzero(train_recording == recording)
@@ -59,7 +61,8 @@ def nearest_label(
                 f"no training epoch in recording {recording}: this baseline needs a split within recordings"
             )
         rows = rows[np.argsort(train_position[rows], kind="stable")]
-        known, wanted = train_position[rows], test_position[test_recording == recording]
+        known = train_position[rows]
+        wanted = test_position[test_recording == recording]
         later = np.searchsorted(known, wanted).clip(max=len(rows) - 1)
         earlier = (later - 1).clip(min=0)
         take_earlier = np.abs(wanted - known[earlier]) <= np.abs(known[later] - wanted)
@@ -111,7 +114,7 @@ def band_power_regression(
     from sklearn.preprocessing import StandardScaler
 
     if len(np.unique(train_labels)) == 1:  # scikit-learn refuses a single class
-        return majority(train_labels, len(test_features), n_classes)
+        return predict_majority(train_labels, len(test_features), n_classes)
     regression = LogisticRegression(class_weight="balanced" if balanced else None, max_iter=1000)
     model = make_pipeline(StandardScaler(), regression).fit(train_features, train_labels)
     probabilities = np.zeros((len(test_features), n_classes))

@@ -15,7 +15,8 @@ def launch(operations: bool, study: str | None, against: str | None, only: str |
         batch: examples per step of a study's network, or None for its own number.
 
     Raises:
-        UserError: nothing to measure is named, or it can't be.
+        UserError: `against` is neither None nor `torch`; neither or both of `operations` and `study` are given, or a
+            `study` without `against`; and what `against_torch.compare` raises.
     """
     if against not in (None, "torch"):
         raise UserError(f"--against is '{against}'; there is torch")
@@ -29,5 +30,5 @@ def launch(operations: bool, study: str | None, against: str | None, only: str |
     from eegjax.benchmarks import operations as forms
 
     print(forms.HEAD)
-    for row in forms.rows(only or "", torch=against == "torch"):
-        print(forms.line(row), flush=True)
+    for row in forms.measure(only or "", torch=against == "torch"):
+        print(forms.format_row(row), flush=True)

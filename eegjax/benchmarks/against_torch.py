@@ -5,10 +5,10 @@ import importlib.util
 import numpy as np
 
 from eegjax.benchmarks import vgg16, vnet
-from eegjax.benchmarks.rivals import PINNED, Rival, interleaved
-from eegjax.errors import UserError, did_you_mean
+from eegjax.benchmarks.rivals import PINNED, Rival, measure_interleaved
+from eegjax.errors import UserError, check_choice
 
-NETWORKS = {"sleep": vgg16.network(), "inverse": vnet.network()}  # study -> its network
+NETWORKS = {"sleep": vgg16.make_network(), "inverse": vnet.make_network()}  # study -> its network
 CLOSE = 1e-3  # of the largest output: float32 sums in another order
 
 
@@ -22,10 +22,9 @@ def compare(study: str, batch: int | None, tuned: bool, rounds: int = 5) -> str:
         rounds: turns of each.
 
     Raises:
-        UserError: no such study here, no PyTorch, or outputs that differ.
+        UserError: `study` is none of `NETWORKS`, PyTorch isn't installed, or the outputs differ.
     """
-    if study not in NETWORKS:
-        raise UserError(f"--study is '{study}'; there are {', '.join(NETWORKS)}.{did_you_mean(study, list(NETWORKS))}")
+    check_choice("--study", study, NETWORKS)
     if importlib.util.find_spec("torch") is None:
         raise UserError("--against=torch: PyTorch is not installed; pip install torch")
     network = NETWORKS[study]
@@ -48,7 +47,7 @@ def compare(study: str, batch: int | None, tuned: bool, rounds: int = 5) -> str:
             "|---|---|---|---|",
         ]
         for what in ("inference", "training"):
-            mine, other = interleaved((ours, theirs), what, rounds)
+            mine, other = measure_interleaved((ours, theirs), what, rounds)
             lines.append(f"| {what}, ms | {1e3 * mine:.0f} | {1e3 * other:.0f} | {mine / other:.2f} |")
         mine, other = (rival.ask("peak_bytes") / 2**30 for rival in (ours, theirs))
         lines.append(f"| peak memory, GiB | {mine:.2f} | {other:.2f} | {mine / other:.2f} |")

@@ -32,7 +32,7 @@ def make(network: Network, batch: int, tuned: bool, form: str = "") -> dict[str,
 
     state = [jax.tree.map(jnp.asarray, params)]  # and Adam's, as soon as there is training
     del params
-    with operations.form(form):
+    with operations.use_form(form):
         apply = jax.jit(lambda params, inputs: model.apply({"params": params}, inputs))
         infer = apply.lower(state[0], inputs).compile()
         adams = jax.eval_shape(tx.init, state[0])

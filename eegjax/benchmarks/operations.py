@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from eegjax.benchmarks.rivals import PINNED, Rival
-from eegjax.benchmarks.timing import interleaved
+from eegjax.benchmarks.timing import measure_interleaved
 from eegjax.models import operations
 
 
@@ -82,7 +82,7 @@ def function_of(case: Case) -> Callable[..., jax.Array]:
     return lambda x, kernel: operations.convolution(x, kernel, strides, case.padding, feature_group_count=case.groups)
 
 
-def rows(only: str = "", rounds: int = 7, torch: bool = False) -> Iterator[dict[str, Any]]:
+def measure(only: str = "", rounds: int = 7, torch: bool = False) -> Iterator[dict[str, Any]]:
     """A row per case (with `only` in its name) and part.
 
     Yields:
@@ -94,7 +94,9 @@ def rows(only: str = "", rounds: int = 7, torch: bool = False) -> Iterator[dict[
             continue
         operands = operands_of(case)
         for part, function in parts_of(case).items():
-            plain, fast = interleaved([_compiled(form, function, operands) for form in ("plain", "fast")], rounds)
+            plain, fast = measure_interleaved(
+                [_compiled(form, function, operands) for form in ("plain", "fast")], rounds
+            )
             row = {"name": case.name, "shape": case.x, "part": part, "plain": plain, "fast": fast}
             if rival is not None:
                 row["torch"] = rival.ask("value", "seconds", case._asdict(), part, rounds)
@@ -106,7 +108,7 @@ def rows(only: str = "", rounds: int = 7, torch: bool = False) -> Iterator[dict[
 def operands_of(case: Case) -> list[jax.Array]:
     """The output's gradient, the input and, of convolutions, the kernel: random numbers."""
     shapes = [case.x, case.kernel] if case.kernel else [case.x]
-    with operations.form("plain"):
+    with operations.use_form("plain"):
         output = jax.eval_shape(function_of(case), *[jax.ShapeDtypeStruct(shape, jnp.float32) for shape in shapes])
     rng = np.random.default_rng(0)
     return [jnp.asarray(rng.normal(size=shape), jnp.float32) for shape in (output.shape, *shapes)]
@@ -129,12 +131,12 @@ def _gradient(function: Callable[..., jax.Array], at: int, gradient: jax.Array, 
 
 
 def _compiled(form: str, function: Callable[..., jax.Array], operands: list[jax.Array]) -> Callable[[], Any]:
-    with operations.form(form):  # a function of its own: JAX would find the other form's trace again
+    with operations.use_form(form):  # a function of its own: JAX would find the other form's trace again
         compiled = jax.jit(lambda *given: function(*given)).lower(*operands).compile()
     return lambda: compiled(*operands)
 
 
-def line(row: dict[str, Any]) -> str:
+def format_row(row: dict[str, Any]) -> str:
     """A row as Markdown, in milliseconds; below `HEAD`."""
     shape = " x ".join(map(str, row["shape"]))
     times = f"{1e3 * row['plain']:.2f} | {1e3 * row['fast']:.2f} | {row['fast'] / row['plain']:.2f}"

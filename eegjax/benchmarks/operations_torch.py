@@ -5,15 +5,15 @@ from typing import Any
 
 import numpy as np
 
-from eegjax.benchmarks.timing import interleaved
+from eegjax.benchmarks.timing import measure_interleaved
 
 
 def make() -> dict[str, Callable[..., Any]]:
-    """`seconds`(a case's fields, a part's name, rounds) of one call."""
-    return {"seconds": seconds}
+    """`measure_seconds`(a case's fields, a part's name, rounds) of one call."""
+    return {"seconds": measure_seconds}
 
 
-def seconds(case: dict[str, Any], part: str, rounds: int) -> float:
+def measure_seconds(case: dict[str, Any], part: str, rounds: int) -> float:
     """Of the forward pass, or of the gradient for one operand."""
     import torch  # type: ignore[import-not-found]
 
@@ -29,7 +29,7 @@ def seconds(case: dict[str, Any], part: str, rounds: int) -> float:
             with torch.no_grad():
                 function(*operands)
 
-        return float(interleaved([forward], rounds, lambda value: value)[0])
+        return float(measure_interleaved([forward], rounds, lambda value: value)[0])
     operands[at].requires_grad_()
     output = function(*operands)
     gradient = torch.ones_like(output)
@@ -37,14 +37,16 @@ def seconds(case: dict[str, Any], part: str, rounds: int) -> float:
     def backward() -> None:
         torch.autograd.grad(output, operands[at], gradient, retain_graph=True)
 
-    return float(interleaved([backward], rounds, lambda value: value)[0])
+    return float(measure_interleaved([backward], rounds, lambda value: value)[0])
 
 
 def _function(case: dict[str, Any], n: int) -> tuple[Callable[..., Any], list[tuple[int, ...]]]:
     from torch.nn import functional
 
     batch, *space, channels = case["x"]
-    x, stride, name = (batch, channels, *space), case["strides"], f"{n}d"
+    x = (batch, channels, *space)
+    stride = case["strides"]
+    name = f"{n}d"
     if case["window"]:
         pool = getattr(functional, f"max_pool{name}")
         return lambda x: pool(x, case["window"], stride), [x]

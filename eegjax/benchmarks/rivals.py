@@ -52,7 +52,8 @@ def _serve(pipe: Connection, module: str, arguments: Mapping[str, Any]) -> None:
     try:
         functions = importlib.import_module(module).make(**arguments)
     except Exception as error:  # said where it is asked for
-        functions, failed = {}, f"{type(error).__name__}: {error}"
+        functions = {}
+        failed = f"{type(error).__name__}: {error}"
     else:
         failed = ""
     while True:
@@ -69,7 +70,7 @@ def _serve(pipe: Connection, module: str, arguments: Mapping[str, Any]) -> None:
             pipe.send(("value", time.perf_counter() - begun_s))
 
 
-def interleaved(rivals: Sequence[Rival], what: str, rounds: int) -> np.ndarray:
+def measure_interleaved(rivals: Sequence[Rival], what: str, rounds: int) -> np.ndarray:
     """[n_rivals] seconds per call of a function: the median over rounds, in each of which every rival has its turn."""
     for rival in rivals:
         rival.ask("seconds", what)  # compiles

@@ -6,10 +6,11 @@ from typing import Any
 
 import numpy as np
 
-LEAST_S, ROUNDS = 0.05, 7
+LEAST_S = 0.05
+ROUNDS = 7
 
 
-def interleaved(
+def measure_interleaved(
     rivals: Sequence[Callable[[], Any]], rounds: int = ROUNDS, wait: Callable[[Any], Any] | None = None
 ) -> np.ndarray:
     """[n_rivals] seconds per call: the median over rounds, in each of which all take their turn.

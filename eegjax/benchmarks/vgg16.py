@@ -12,22 +12,25 @@ LINEAR = ((25088, 4096), (4096, 4096), (4096, 1000))
 SIZE = 224
 
 
-def network() -> Network:
+def make_network() -> Network:
     """VGG16 of a thousand classes."""
     title = f"VGG16, width 1, images of {SIZE} x {SIZE} x 3"
-    return Network(title, 8, examples, weights, in_jax, in_torch)
+    return Network(title, 8, make_examples, make_weights, build_in_jax, build_in_torch)
 
 
-def weights() -> Weights:
+def make_weights() -> Weights:
     """The state dict of torchvision's VGG16, He-scaled random numbers, float32."""
-    rng, found, place, before = np.random.default_rng(0), {}, 0, 3
+    rng = np.random.default_rng(0)
+    found = {}
+    index = 0
+    before = 3
     for channels in CHANNELS:
         if channels:
             scale = (2 / (9 * before)) ** 0.5
-            found[f"features.{place}.weight"] = rng.normal(0, scale, (channels, before, 3, 3)).astype(np.float32)
-            found[f"features.{place}.bias"] = rng.normal(0, 0.1, channels).astype(np.float32)
+            found[f"features.{index}.weight"] = rng.normal(0, scale, (channels, before, 3, 3)).astype(np.float32)
+            found[f"features.{index}.bias"] = rng.normal(0, 0.1, channels).astype(np.float32)
             before = channels
-        place += 2 if channels else 1  # a convolution and its ReLU, or a pool
+        index += 2 if channels else 1  # a convolution and its ReLU, or a pool
     for number, (n_in, n_out) in enumerate(LINEAR):
         weight = rng.standard_normal((n_out, n_in), dtype=np.float32) * np.float32((2 / n_in) ** 0.5)
         name = f"classifier.{3 * number}"
@@ -35,25 +38,26 @@ def weights() -> Weights:
     return found
 
 
-def examples(batch: int) -> tuple[np.ndarray, np.ndarray]:
+def make_examples(batch: int) -> tuple[np.ndarray, np.ndarray]:
     """Images [batch, 224, 224, 3] float32 and labels [batch] int64."""
     rng = np.random.default_rng(1)
     return rng.standard_normal((batch, SIZE, SIZE, 3), dtype=np.float32), rng.integers(0, 1000, batch)
 
 
-def in_jax(weights: Weights) -> tuple[Any, Any]:
+def build_in_jax(weights: Weights) -> tuple[Any, Any]:
     """The Flax module and its parameters."""
     import jax
 
     from eegjax.models.pretrained import load_vgg16
     from eegjax.models.vgg import VGG16
 
-    model, image = VGG16(1000, dropout=0.0), jax.ShapeDtypeStruct((1, SIZE, SIZE, 3), np.float32)
+    model = VGG16(1000, dropout=0.0)
+    image = jax.ShapeDtypeStruct((1, SIZE, SIZE, 3), np.float32)
     shapes = jax.eval_shape(model.init, jax.random.PRNGKey(0), image)["params"]
     return model, load_vgg16(shapes, weights, "made here")
 
 
-def in_torch(weights: Weights) -> Any:
+def build_in_torch(weights: Weights) -> Any:
     """The module as torchvision has it, identities for dropout."""
     import torch  # type: ignore[import-not-found]
     from torch import nn
@@ -66,7 +70,8 @@ def in_torch(weights: Weights) -> Any:
     heads: list[Any] = []
     for n_in, n_out in LINEAR:
         heads += [nn.Linear(n_in, n_out), nn.ReLU(True), nn.Identity()]
-    features, classifier = nn.Sequential(*layers), nn.Sequential(*heads[:-2])
+    features = nn.Sequential(*layers)
+    classifier = nn.Sequential(*heads[:-2])
     model = nn.Sequential(OrderedDict(features=features, flatten=nn.Flatten(), classifier=classifier))
     model.load_state_dict({name: torch.from_numpy(array) for name, array in weights.items()})
     return model

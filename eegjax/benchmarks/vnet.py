@@ -13,25 +13,32 @@ MEANS = {"kernel": 0, "bias": 0, "scale": 1, "negative_slope": 0.25}
 Shapes = dict[str, tuple[int, ...]]
 
 
-def network(width: float = 1.0, grid: int = 64, depth: int = 5) -> Network:
+def make_network(width: float = 1.0, grid: int = 64, depth: int = 5) -> Network:
     """V-Net of one channel on a cube of `grid` voxels a side."""
     title = f"V-Net, width {width:g}, grid {grid} x {grid} x {grid}"
     size = width, depth
     return Network(
-        title, 1, partial(examples, grid), partial(weights, *size), partial(in_jax, *size), partial(in_torch, *size)
+        title,
+        1,
+        partial(make_examples, grid),
+        partial(make_weights, *size),
+        partial(build_in_jax, *size),
+        partial(build_in_torch, *size),
     )
 
 
-def examples(grid: int, batch: int) -> tuple[np.ndarray, np.ndarray]:
+def make_examples(grid: int, batch: int) -> tuple[np.ndarray, np.ndarray]:
     """Volumes [batch, grid, grid, grid, 1] float32, and a class per voxel, one of a hundred 1, int64."""
-    rng, shape = np.random.default_rng(1), (batch, grid, grid, grid)
+    rng = np.random.default_rng(1)
+    shape = (batch, grid, grid, grid)
     return rng.standard_normal((*shape, 1), dtype=np.float32), (rng.random(shape) < 0.01).astype(np.int64)
 
 
-def weights(width: float, depth: int) -> Weights:
+def make_weights(width: float, depth: int) -> Weights:
     """Random numbers, float32: kernels He-scaled, the others about what they are at first, no two alike."""
-    rng, found = np.random.default_rng(0), {}
-    for path, shape in shapes(width, depth).items():
+    rng = np.random.default_rng(0)
+    found = {}
+    for path, shape in list_shapes(width, depth).items():
         kind = path.rpartition("/")[2]
         scale = (2 / prod(shape[:-1])) ** 0.5 if kind == "kernel" else 0.1
         numbers = np.asarray(rng.standard_normal(shape, np.float32))
@@ -39,10 +46,11 @@ def weights(width: float, depth: int) -> Weights:
     return found
 
 
-def shapes(width: float, depth: int) -> Shapes:
+def list_shapes(width: float, depth: int) -> Shapes:
     """The shape of every parameter, by Flax's path, such as `left_2/conv_1/kernel`."""
     found: Shapes = {}
-    before, levels = 1, list(enumerate(levels_of(width, depth), 1))
+    before = 1
+    levels = list(enumerate(list_levels(width, depth), 1))
     for level, (features, _, n_convs) in levels:
         path = f"left_{level}"
         if level > 1:
@@ -63,7 +71,7 @@ def shapes(width: float, depth: int) -> Shapes:
     return found | _conv("last", 5, before, 2) | _conv("head", 1, 2, 2)
 
 
-def levels_of(width: float, depth: int) -> list[tuple[int, int, int]]:
+def list_levels(width: float, depth: int) -> list[tuple[int, int, int]]:
     """Per level: channels on the way down, on the way up, convolutions."""
     return [(max(1, round(n * width)), max(1, round(2 * n * width)), n_convs) for n, n_convs in LEVELS[:depth]]
 
@@ -81,7 +89,7 @@ def _unit(path: str, name: str, before: int, features: int) -> Shapes:
     return _conv(f"{path}/conv_{name}", 5, before, features) | norm | _prelu(f"{path}/prelu_{name}")
 
 
-def in_jax(width: float, depth: int, weights: Weights) -> tuple[Any, Any]:
+def build_in_jax(width: float, depth: int, weights: Weights) -> tuple[Any, Any]:
     """The Flax module and its parameters."""
     from flax.traverse_util import unflatten_dict
 
@@ -90,13 +98,13 @@ def in_jax(width: float, depth: int, weights: Weights) -> tuple[Any, Any]:
     return VNet(2, width, depth), unflatten_dict(dict(weights), sep="/")
 
 
-def in_torch(width: float, depth: int, weights: Weights) -> Any:
+def build_in_torch(width: float, depth: int, weights: Weights) -> Any:
     """The torch module, the weights in its layouts."""
     import torch  # type: ignore[import-not-found]
 
     from eegjax.benchmarks.vnet_torch import VNet
 
-    model = VNet(levels_of(width, depth))
+    model = VNet(list_levels(width, depth))
     layouts = ((name, _from_flax(name, weights)) for name in model.state_dict())
     model.load_state_dict({name: torch.from_numpy(np.ascontiguousarray(array)) for name, array in layouts})
     return model

@@ -61,7 +61,9 @@ class VNet(nn.Module):
 
     def __init__(self, levels: Sequence[tuple[int, int, int]]) -> None:
         super().__init__()
-        before, self.depth, self.stages = 1, len(levels), nn.ModuleDict()
+        before = 1
+        self.depth = len(levels)
+        self.stages = nn.ModuleDict()
         for level, (features, _, n_convs) in enumerate(levels, 1):
             self.stages[f"left_{level}"] = Left(before, features, n_convs, level > 1)
             before = features

@@ -25,7 +25,13 @@ from eegjax.files import hash_of, read_json, remove_stale, write_aside, write_js
 
 @dataclass(frozen=True)
 class Dataset:
-    """A prepared dataset, its arrays memory-mapped and read-only."""
+    """A prepared dataset.
+
+    folder: where it lies.
+    index: the table, a row per example.
+    card: what is known of it.
+    arrays: name -> [n_samples, ...] of the dtype it was prepared with, memory-mapped and read-only.
+    """
 
     folder: Path
     index: pd.DataFrame
@@ -39,14 +45,14 @@ class Dataset:
 
 
 class Part(NamedTuple):
-    """One recording, prepared: its arrays [n_samples, ...], its examples, and what its card says."""
+    """One recording, prepared, and what its card says."""
 
-    arrays: dict[str, np.ndarray]
-    examples: dict[str, np.ndarray]  # columns of the index: onset_s, start, stop, label, ...
+    arrays: dict[str, np.ndarray]  # name -> [n_samples, ...] of one dtype in all recordings
+    examples: dict[str, np.ndarray]  # columns of the index, [n_examples] of any dtype: onset_s, start, stop, label, ...
     card: dict[str, Any]  # recording, subject, session, and what the source said
 
 
-def prepare(
+def prepare_dataset(
     root: Path,
     name: str,
     items: Sequence[Any],
@@ -70,7 +76,7 @@ def prepare(
         The dataset at `root/<name>-<hash of keys and card>`, made now or before.
 
     Raises:
-        UserError: from `make`, or a full disk; finished parts stay and are not made again.
+        UserError: `make` raises one, or the disk is full; finished parts stay and are not made again.
     """
     from tqdm import tqdm
 
@@ -158,7 +164,7 @@ def open_dataset(folder: Path) -> Dataset:
     """Open a prepared dataset.
 
     Raises:
-        UserError: the folder isn't a whole dataset.
+        UserError: `folder` isn't a whole dataset.
     """
     folder = Path(folder)
     if not (folder / "card.json").exists():

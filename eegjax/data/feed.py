@@ -1,6 +1,6 @@
 """Batches: which examples a step sees, and how they get to the devices.
 
-`batch_indices` is the one decision: a pure function of seed, epoch and step, global, and blind to the number of
+`draw_batch` is the one decision: a pure function of seed, epoch and step, global, and blind to the number of
 devices and processes. `gather` is the one way from rows to windows: with NumPy on the host when the data streams from
 its memory map, with jax.numpy inside the compiled step when it is resident on the devices. Both give equal batches.
 """
@@ -25,7 +25,7 @@ Item = TypeVar("Item")
 class Source(NamedTuple):
     """What the rows of an index mean in arrays.
 
-    arrays: name -> [n_samples, ...], whole recordings one after another.
+    arrays: name -> [n_samples, ...] of any dtype, whole recordings one after another.
     lengths: name -> samples of the window that an example reads from that array.
     table: column -> [n_examples, ...]; for each array `<name>_start`, `<name>_low`, `<name>_high` (int64: the window's
         first sample, and the recording's edges, at which the window is clipped: the edge sample repeats).
@@ -41,7 +41,9 @@ class Source(NamedTuple):
         return sum(array.nbytes for array in self.arrays.values())
 
 
-def window(dataset: Dataset, array: str, start: np.ndarray, length: int) -> tuple[dict[str, np.ndarray], np.ndarray]:
+def cut_window(
+    dataset: Dataset, array: str, start: np.ndarray, length: int
+) -> tuple[dict[str, np.ndarray], np.ndarray]:
     """The table columns of one array's windows.
 
     Args:
@@ -87,7 +89,7 @@ class Sampler(NamedTuple):
         return -(-self.n_drawn // self.batch_size)
 
 
-def batch_indices(sampler: Sampler, seed: int, epoch: int, step: int) -> tuple[np.ndarray, np.ndarray]:
+def draw_batch(sampler: Sampler, seed: int, epoch: int, step: int) -> tuple[np.ndarray, np.ndarray]:
     """The rows of one training step.
 
     Args:
@@ -123,8 +125,16 @@ def _epoch_order(labels: bytes, n_units: int, dtype: str, balance: str, seed: in
     return rng.permutation(np.concatenate(drawn))
 
 
-def in_order(units: np.ndarray, batch_size: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """All units once, in order, the last batch padded: for predictions."""
+def iterate_in_order(units: np.ndarray, batch_size: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """All units once, in order, the last batch padded: for predictions.
+
+    Args:
+        units: [n_units] or [n_units, sequence] int64 rows of the index; -1 pads a sequence at its end.
+        batch_size: units per batch.
+
+    Yields:
+        Rows, [batch_size] or [batch_size, sequence] int64, -1 where there is none; and the mask, bool, False there.
+    """
     for begin in range(0, len(units), batch_size):
         rows = np.full((batch_size, *units.shape[1:]), -1, np.int64)
         rows[: len(units) - begin] = units[begin : begin + batch_size]
@@ -155,7 +165,8 @@ def gather(xp: Any, source: Source, rows: Any, mask: Any) -> Batch:
 class Feed(NamedTuple):
     """How rows become the batches that a compiled function sees.
 
-    resident: the source's arrays and table on the devices (replicated), or None when batches stream.
+    resident: the source's `arrays` [n_samples, ...] and `table` [n_examples, ...] of 32-bit dtypes on the devices
+        (replicated), or None when batches stream.
     source: the same on the host.
     sharding: of a batch's leading axes.
     """
@@ -165,7 +176,12 @@ class Feed(NamedTuple):
     sharding: jax.sharding.NamedSharding
 
     def place(self, rows: np.ndarray, mask: np.ndarray) -> Batch:
-        """A batch on the devices: indices and mask, or the windows themselves; each process sends its own slice."""
+        """Put a batch on the devices: row numbers and mask, or the windows themselves.
+
+        Args:
+            rows: [...] int64 rows of the index, of all processes; each sends its own slice.
+            mask: [...] bool, False for padding.
+        """
         if self.resident is None:
             local = tuple(_local(value, self.sharding) for value in (rows, mask))
             batch = gather(np, self.source, *local)
@@ -180,7 +196,13 @@ class Feed(NamedTuple):
         return {name: put(value) for name, value in batch.items()}
 
     def unpack(self, batch: Batch, resident: dict[str, dict[str, jax.Array]] | None) -> Batch:
-        """Inside a compiled function: the batch's windows, gathered there if the data is resident."""
+        """Make the batch's windows inside a compiled function, gathered there if the data is resident.
+
+        Args:
+            batch: from `place`.
+            resident: this feed's `resident`, given as an argument of the compiled function so that its arrays
+                [n_samples, ...], of 32-bit dtypes, are no constants in it.
+        """
         if resident is None:
             return batch
         source = Source(resident["arrays"], self.source.lengths, resident["table"])  # type: ignore[arg-type]

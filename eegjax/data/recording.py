@@ -91,8 +91,8 @@ def read_eeg_channel(
 
     Raises:
         UserError: the file or a file that belongs to it is missing, broken, of no known format, has gaps (EDF+D) or
-            isn't continuous; the channel is missing, its unit is no voltage, it is too short, or its signal is no EEG
-            in microvolts (`check_eeg`).
+            isn't continuous; the channel is missing, has a unit that is no voltage, is shorter than `min_s`, or its
+            signal is no EEG in microvolts (`check_eeg`).
     """
     path = Path(path)
     opened = _opener(path)(path)
@@ -360,7 +360,7 @@ def quiet_mne(path: Path) -> Iterator[Any]:
     """Hand out a silent MNE, whose own errors become the user's.
 
     Raises:
-        UserError: anything went wrong in the block.
+        UserError: the block raises an error of any kind.
     """
     import mne
 

@@ -6,7 +6,9 @@ from eegjax.errors import UserError, note
 
 PLAUSIBLE_UV = (0.5, 1000.0)
 BLOCK_S = 10.0  # amplitudes are judged within it: DC-coupled amplifiers drift by millivolts over a night
-MAX_CLIPPED, MAX_FLAT, NOTED_FLAT = 0.05, 0.5, 0.1
+MAX_CLIPPED = 0.05
+MAX_FLAT = 0.5
+NOTED_FLAT = 0.1
 _FLAT_RUN_SAMPLES = 1000  # seconds at any EEG rate: an amplifier's noise never holds still for so long
 _TYPICAL_UV = 20.0
 _MISTAKES = {

@@ -15,8 +15,9 @@ class Fold(NamedTuple):
     """One split of a dataset's examples.
 
     train, validation, test: [n] int64 rows of the index, disjoint.
-    group: [n_examples], what each row of the index belongs to (its subject, say); none may stand on two sides.
+    group: [n_examples] str, what each row of the index belongs to (its subject, say); none may stand on two sides.
     leak: empty, or the paper's quirk for which the groups do stand on two sides.
+    task: which of several tasks it is of; empty where a study has one.
     """
 
     name: str
@@ -25,13 +26,15 @@ class Fold(NamedTuple):
     test: np.ndarray
     group: np.ndarray
     leak: str = ""
+    task: str = ""
 
 
-def check(folds: Sequence[Fold]) -> None:
+def check_folds(folds: Sequence[Fold]) -> None:
     """Assert that every fold is closed: no example and, unless `leak` says so, no group on two sides.
 
     Raises:
-        UserError: a fold leaks, or has nothing to train on or to test.
+        UserError: a fold has an example on two sides, or, unless its `leak` says so, a group; or it has
+            nothing to train on or to test.
     """
     for fold in folds:
         sides = {"train": fold.train, "validation": fold.validation, "test": fold.test}
@@ -52,7 +55,7 @@ def check(folds: Sequence[Fold]) -> None:
                 )
 
 
-def by_group(index: pd.DataFrame, group: str, n_folds: int, n_validation: int = 0) -> list[Fold]:
+def split_by_group(index: pd.DataFrame, group: str, n_folds: int, n_validation: int = 0) -> list[Fold]:
     """Every group tested once: leave-one-group-out, or `n_folds` sets of groups of about equal size.
 
     Args:
@@ -75,11 +78,13 @@ def by_group(index: pd.DataFrame, group: str, n_folds: int, n_validation: int = 
         before = [names[names.index(tested[0]) - k] for k in range(1, len(names))]
         validation = [name for name in before if name not in tested][:n_validation]
         name = f"{group}-{tested[0]}" if len(tested) == 1 else f"{group}s-{number}"
-        folds.append(by_names(index, group, name, tested, validation))
+        folds.append(split_by_names(index, group, name, tested, validation))
     return sorted(folds, key=lambda fold: fold.name)
 
 
-def by_names(index: pd.DataFrame, group: str, name: str, tested: Sequence[str], validation: Sequence[str] = ()) -> Fold:
+def split_by_names(
+    index: pd.DataFrame, group: str, name: str, tested: Sequence[str], validation: Sequence[str] = ()
+) -> Fold:
     """One fold whose tested and validation groups are given by name; the others train."""
     missing = set(tested) | set(validation)
     missing -= set(index[group])
@@ -92,7 +97,7 @@ def by_names(index: pd.DataFrame, group: str, name: str, tested: Sequence[str], 
     )
 
 
-def by_block(index: pd.DataFrame, n_blocks: int, guard_s: float) -> list[Fold]:
+def split_by_block(index: pd.DataFrame, n_blocks: int, guard_s: float) -> list[Fold]:
     """Every contiguous stretch of a recording tested once, a guard around it left out of training.
 
     For recordings of one person. Neighbouring epochs resemble each other, so the guard only bounds the leak.
@@ -102,7 +107,8 @@ def by_block(index: pd.DataFrame, n_blocks: int, guard_s: float) -> list[Fold]:
         n_blocks: stretches per recording, of equal numbers of examples.
         guard_s: onsets of training and test examples of a recording lie further apart than this.
     """
-    onset, recording = index["onset_s"].to_numpy(), index["recording"].to_numpy()
+    onset = index["onset_s"].to_numpy()
+    recording = index["recording"].to_numpy()
     stretches: dict[str, np.ndarray] = {}
     for name in np.unique(recording):
         rows = np.flatnonzero(recording == name)
@@ -121,11 +127,12 @@ def by_block(index: pd.DataFrame, n_blocks: int, guard_s: float) -> list[Fold]:
     return folds
 
 
-def save(path: Path, folds: Sequence[Fold]) -> None:
-    """Write the folds with the run: rows, groups and leak of each."""
+def save_folds(path: Path, folds: Sequence[Fold]) -> None:
+    """Write the folds with the run: rows, groups, leak and task of each."""
     rows = []
     for fold in folds:
         row: dict[str, object] = {"name": fold.name, "leak": fold.leak}
+        row |= {"task": fold.task} if fold.task else {}
         for side in ("train", "validation", "test"):
             examples = getattr(fold, side)
             row[side] = examples.tolist()
@@ -134,6 +141,9 @@ def save(path: Path, folds: Sequence[Fold]) -> None:
     write_json(path, rows)
 
 
-def evenly_spread(rows: np.ndarray, n: int) -> np.ndarray:
-    """At most n of some rows [m, ...], evenly spread over them, in their order; the ends are among them."""
+def choose_evenly(rows: np.ndarray, n: int) -> np.ndarray:
+    """Choose at most n of some rows, evenly spread over them, in their order: [m, ...] -> [up to n, ...], any dtype.
+
+    The ends are among them.
+    """
     return rows[np.unique(np.linspace(0, len(rows) - 1, min(n, len(rows))).round().astype(int))]

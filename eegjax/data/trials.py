@@ -40,7 +40,7 @@ def leave_out(files: list[Any], exclude: Collection[str], example: str) -> list[
     """Leave subjects out; a name of another form than `example` is an error, one that isn't there is none.
 
     Raises:
-        UserError: a name that no subject can have, or nothing is left.
+        UserError: one of `exclude` is of another form than `example`, or nothing is left.
     """
     form = re.sub(r"\d", r"\\d", example)
     wrong = [name for name in exclude if not re.fullmatch(form, name)]
@@ -52,13 +52,20 @@ def leave_out(files: list[Any], exclude: Collection[str], example: str) -> list[
     return left
 
 
-def trial_table(cue: np.ndarray, label: np.ndarray, run: str, artifact: np.ndarray | bool = False) -> pd.DataFrame:
-    """The rows that `Trials` wants: one per trial, with the types that it says."""
+def make_trial_table(cue: np.ndarray, label: np.ndarray, run: str, artifact: np.ndarray | bool = False) -> pd.DataFrame:
+    """Make the table that `Trials` wants, a row per trial, with the dtypes that it says.
+
+    Args:
+        cue: [n_trials] int, the sample at which each cue came.
+        label: [n_trials] int, class numbers, or `REST`.
+        run: the name of the run that the trials belong to.
+        artifact: [n_trials] bool, or one for all: marked as unusable by those who recorded it.
+    """
     table = pd.DataFrame({"cue": cue, "label": label, "run": run, "artifact": artifact})
     return table.astype({"cue": np.int64, "label": np.int8, "run": object, "artifact": bool})
 
 
-def checked(trials: Trials, window_s: tuple[float, float], where: str) -> Trials:
+def check_trials(trials: Trials, window_s: tuple[float, float], where: str) -> Trials:
     """Check the signal, and leave out the trials that the recording cuts off.
 
     Args:
@@ -70,7 +77,7 @@ def checked(trials: Trials, window_s: tuple[float, float], where: str) -> Trials
         The same, with the rows whose window is wholly in the recording, and `n_cut`.
 
     Raises:
-        UserError: the window has no length; samples are infinite; or the channel of median amplitude, which stands for
+        UserError: `window_s` has no length; samples are infinite; or the channel of median amplitude, which stands for
             all because one loose electrode is no mistaken unit, is no EEG in microvolts (`check_eeg`).
     """
     low, high = (round(second * trials.sfreq) for second in window_s)

@@ -17,7 +17,8 @@ def _blocks(position: np.ndarray, block_epochs: int) -> tuple[np.ndarray, np.nda
     exactly `block_epochs` of them, so that the epochs at a recording's edges and gaps are drawn as often as others.
     """
     edges = np.flatnonzero(np.diff(position) != 1) + 1
-    starts, stops = [], []
+    starts = []
+    stops = []
     for run in np.split(np.arange(len(position)), edges):
         free = np.arange(run[0] - block_epochs + 1, run[-1] + 1)
         starts.append(free.clip(min=run[0]))
@@ -26,13 +27,13 @@ def _blocks(position: np.ndarray, block_epochs: int) -> tuple[np.ndarray, np.nda
     return start, np.concatenate(stops) - start
 
 
-def block_draws(
+def draw_blocks(
     recording: np.ndarray, position: np.ndarray, block_epochs: int, n_draws: int = 1000, seed: int = 0
 ) -> Iterator[np.ndarray]:
     """Moving-block bootstrap: within each recording, draw blocks of neighbouring epochs with replacement.
 
     Args:
-        recording: [n] recording of each epoch.
+        recording: [n] str or int, the recording of each epoch.
         position: [n] int, number of the epoch in its recording; where numbers are missing, blocks end.
         block_epochs: the length of a block; longer than the dependence lasts, far shorter than a recording.
         n_draws: how many draws.
@@ -46,7 +47,8 @@ def block_draws(
     """
     if block_epochs < 1:
         raise ValueError(f"block_epochs is {block_epochs}, should be at least 1")
-    recording, position = np.asarray(recording), np.asarray(position)
+    recording = np.asarray(recording)
+    position = np.asarray(position)
     rng = np.random.default_rng(seed)
     recordings = []
     for name in np.unique(recording):
@@ -69,16 +71,16 @@ def _drawn(rng: np.random.Generator, rows: np.ndarray, start: np.ndarray, length
     return rows[epochs[: len(rows)]]
 
 
-def subject_draws(subject: np.ndarray, n_draws: int = 1000, seed: int = 0) -> Iterator[np.ndarray]:
+def draw_subjects(subject: np.ndarray, n_draws: int = 1000, seed: int = 0) -> Iterator[np.ndarray]:
     """Draw subjects with replacement, each with all its examples.
 
     Args:
-        subject: [n] subject of each example.
+        subject: [n] str or int, the subject of each example.
         n_draws: how many draws.
         seed: of the random numbers.
 
     Yields:
-        int64 indices of the drawn examples; as many subjects as there are, so the number of examples varies.
+        [n_drawn] int64, indices of the drawn examples; as many subjects as there are, so n_drawn varies.
     """
     _, owner, counts = np.unique(np.asarray(subject), return_inverse=True, return_counts=True)
     rows = np.split(np.argsort(owner, kind="stable"), np.cumsum(counts)[:-1])
@@ -87,11 +89,11 @@ def subject_draws(subject: np.ndarray, n_draws: int = 1000, seed: int = 0) -> It
         yield np.concatenate([rows[chosen] for chosen in rng.integers(len(rows), size=len(rows))])
 
 
-def interval(values: np.ndarray, level: float = 0.95) -> tuple[float, float]:
+def percentile_interval(values: np.ndarray, level: float = 0.95) -> tuple[float, float]:
     """Percentile interval of a statistic.
 
     Args:
-        values: [n_draws] float, the statistic of each draw of `block_draws` or `subject_draws`; of a difference
+        values: [n_draws] float, the statistic of each draw of `draw_blocks` or `draw_subjects`; of a difference
             between two models on the same draws, the difference. Undefined ones (`nan`) are left out.
         level: the share of draws inside.
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from eegjax.evaluate.classification import check_probabilities, confusion_matrix, summary
+from eegjax.evaluate.classification import check_probabilities, confusion_matrix, summarise
 
 LEVEL = 0.95
 
@@ -27,7 +27,7 @@ def accuracy_by_subject(predictions: pd.DataFrame) -> pd.DataFrame:
     rows = []
     for subject, own in predictions.groupby("subject", sort=True):
         runs = [run for _, run in own.groupby("seed")] if "seed" in own else [own]
-        scores = summary(np.stack([_confusion(run, classes) for run in runs]))
+        scores = summarise(np.stack([_confusion(run, classes) for run in runs]))
         n_trials = round(len(own) / len(runs))
         rows.append(
             {

@@ -22,10 +22,11 @@ def calibration_curve(target: np.ndarray, probabilities: np.ndarray, n_bins: int
         ValueError: the lengths differ, or a class number has no column.
     """
     target, probabilities = check_probabilities(target, probabilities)
-    confidence, right = probabilities.max(1), probabilities.argmax(1) == target
+    confidence = probabilities.max(1)
+    right = probabilities.argmax(1) == target
     edges = np.linspace(0, 1, n_bins + 1)
-    place = np.searchsorted(edges[1:-1], confidence)
-    count, confident, correct = (np.bincount(place, weights, n_bins) for weights in (None, confidence, right))
+    in_bin = np.searchsorted(edges[1:-1], confidence)
+    count, confident, correct = (np.bincount(in_bin, weights, n_bins) for weights in (None, confidence, right))
     with np.errstate(invalid="ignore"):
         return pd.DataFrame(
             {

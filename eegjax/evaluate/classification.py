@@ -30,7 +30,8 @@ def confusion_matrix(target: np.ndarray, predicted: np.ndarray, n_classes: int) 
     Raises:
         ValueError: the lengths differ, or a class number lies outside 0..n_classes-1.
     """
-    target, predicted = np.asarray(target), np.asarray(predicted)
+    target = np.asarray(target)
+    predicted = np.asarray(predicted)
     if target.shape != predicted.shape or target.ndim != 1:
         raise ValueError(f"target {target.shape} and predicted {predicted.shape} should be two equally long rows")
     _check_codes("target", target, n_classes)
@@ -39,7 +40,7 @@ def confusion_matrix(target: np.ndarray, predicted: np.ndarray, n_classes: int) 
     return np.bincount(pairs, minlength=n_classes**2).reshape(n_classes, n_classes).astype(np.int64)
 
 
-def summary(confusion: np.ndarray) -> dict[str, np.ndarray]:
+def summarise(confusion: np.ndarray) -> dict[str, np.ndarray]:
     """Reduce confusion matrices to the numbers of a results table.
 
     Args:
@@ -85,7 +86,9 @@ def mean_of_defined(values: np.ndarray) -> np.ndarray:
 def _scores(counts: np.ndarray) -> dict[str, np.ndarray]:
     """Each [..., n_classes]: a class against the rest."""
     hits = np.diagonal(counts, axis1=-2, axis2=-1)
-    true, predicted, total = counts.sum(-1), counts.sum(-2), counts.sum((-2, -1))[..., None]
+    true = counts.sum(-1)
+    predicted = counts.sum(-2)
+    total = counts.sum((-2, -1))[..., None]
     with np.errstate(invalid="ignore"):
         return {
             "support": true,
@@ -151,7 +154,8 @@ def check_probabilities(target: np.ndarray, probabilities: np.ndarray) -> tuple[
     Raises:
         ValueError: the lengths differ, or a class number has no column.
     """
-    target, probabilities = np.asarray(target), np.asarray(probabilities, float)
+    target = np.asarray(target)
+    probabilities = np.asarray(probabilities, float)
     if target.shape != probabilities.shape[:1]:
         raise ValueError(f"target {target.shape} and probabilities {probabilities.shape} should be equally long")
     _check_codes("target", target, probabilities.shape[1])

@@ -6,8 +6,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from eegjax.evaluate.bootstrap import block_draws, interval, subject_draws
-from eegjax.evaluate.classification import confusion_matrix, summary
+from eegjax.evaluate.bootstrap import draw_blocks, draw_subjects, percentile_interval
+from eegjax.evaluate.classification import confusion_matrix, summarise
+from eegjax.evaluate.names import difference_name, number_name
 
 ENOUGH_SUBJECTS = 8  # below that, drawing subjects says nothing: blocks of epochs are drawn instead
 ENUMERATED = 16  # differences at most whose signs are flipped in every way; of more, flips are drawn
@@ -38,18 +39,27 @@ class Answers:
         return np.stack([confusion_matrix(self.target[chosen], run[chosen], n_classes) for run in self.predicted])
 
 
-def drawing(frame: pd.DataFrame, epoch_s: float, block_epochs: int) -> tuple[Callable[[], Iterator[np.ndarray]], str]:
+def confusion(frame: pd.DataFrame, class_names: tuple[str, ...]) -> np.ndarray:
+    """[n_classes, n_classes] int64 of a model's rows, true classes in rows, summed over seeds."""
+    return Answers(frame, class_names).confusion().sum(0)
+
+
+def drawing(
+    frame: pd.DataFrame, epoch_s: float, block_epochs: int, examples: str = "epochs"
+) -> tuple[Callable[[], Iterator[np.ndarray]], str]:
     """How examples are drawn for intervals: (a function that begins the same draws anew, what to call them).
 
     Subjects are drawn where there are enough of them, blocks of neighbouring epochs within each recording otherwise.
+    `examples` is what the examples are called.
     """
     if frame["subject"].nunique() >= ENOUGH_SUBJECTS:
         subject = frame["subject"].to_numpy()
-        return lambda: subject_draws(subject), "bootstrap over subjects (1000 draws)"
-    recording, position = frame["recording"].to_numpy(), np.round(frame["onset_s"].to_numpy() / epoch_s).astype(int)
+        return lambda: draw_subjects(subject), "bootstrap over subjects (1000 draws)"
+    recording = frame["recording"].to_numpy()
+    position = np.round(frame["onset_s"].to_numpy() / epoch_s).astype(int)
     return (
-        lambda: block_draws(recording, position, block_epochs),
-        f"moving-block bootstrap (1000 draws of blocks of {block_epochs} epochs within each recording)",
+        lambda: draw_blocks(recording, position, block_epochs),
+        f"moving-block bootstrap (1000 draws of blocks of {block_epochs} {examples} within each recording)",
     )
 
 
@@ -58,6 +68,7 @@ def compare(
     class_names: tuple[str, ...],
     epoch_s: float,
     block_epochs: int,
+    examples: str = "epochs",
 ) -> dict[str, Any]:
     """All metrics of all models, and how much better the first one is than each of the others.
 
@@ -66,6 +77,7 @@ def compare(
         class_names: in the order of the targets.
         epoch_s: seconds per example, for neighbours.
         block_epochs: length of a drawn block.
+        examples: what the examples are called.
 
     Returns:
         `kappa`, `kappa_low`, `kappa_high`, ... of the first; `<name>_kappa`, ... of the others, and
@@ -75,20 +87,20 @@ def compare(
     tested = [set(frame.loc[frame["split"] == "test", "example"]) for frame in models.values()]
     shared = set.intersection(*tested)  # a network that leaves out its last batch is compared on the others
     answers = {name: Answers(frame[frame["example"].isin(shared)], class_names) for name, frame in models.items()}
-    draws, how = drawing(next(iter(answers.values())).frame, epoch_s, block_epochs)
+    draws, how = drawing(next(iter(answers.values())).frame, epoch_s, block_epochs, examples)
     numbers: dict[str, Any] = {"interval": how}
     first: dict[str, np.ndarray] = {}
     for name, one in answers.items():
         # metrics of all examples, then of every draw; several runs (seeds) are averaged
         confusions = np.stack([one.confusion(), *(one.confusion(rows) for rows in draws())])
-        values = {metric: value.mean(-1) for metric, value in summary(confusions).items()}
-        prefix = f"{name}_" if first else ""
+        values = {metric: value.mean(-1) for metric, value in summarise(confusions).items()}
         for metric, value in values.items():
-            numbers |= _with_interval(prefix + metric, value)
+            numbers |= _with_interval(number_name(metric, name if first else ""), value)
         if first:
-            numbers |= _with_interval(f"difference_to_{name}", first["accuracy"] - values["accuracy"])
-            low, high = (numbers[f"difference_to_{name}_{end}"] for end in ("low", "high"))
-            numbers[f"difference_to_{name}_better"] = int(low > 0) - int(high < 0)
+            difference = difference_name(name)
+            numbers |= _with_interval(difference, first["accuracy"] - values["accuracy"])
+            low, high = (numbers[f"{difference}_{end}"] for end in ("low", "high"))
+            numbers[f"{difference}_better"] = int(low > 0) - int(high < 0)
         first = first or values
     return numbers
 
@@ -127,5 +139,5 @@ def sign_flip(differences: np.ndarray, seed: int = 0) -> float:
 
 def _with_interval(name: str, values: np.ndarray) -> dict[str, float]:
     """The first value is that of all examples, the others those of the draws."""
-    low, high = interval(values[1:])
+    low, high = percentile_interval(values[1:])
     return {name: float(values[0]), f"{name}_low": low, f"{name}_high": high}

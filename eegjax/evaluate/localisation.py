@@ -117,7 +117,8 @@ def earth_movers_distance_mm(
     predicted_mm, mass = _with_mass(predicted_mm, mass)
     if not len(true_mm) or not len(predicted_mm):
         return float("nan")
-    n, m = len(true_mm), len(predicted_mm)
+    n = len(true_mm)
+    m = len(predicted_mm)
     if n * m > MAX_PAIRS:
         raise UserError(
             f"earth mover's distance between {n} and {m} points: more than {MAX_PAIRS} pairs take too long, raise the "
@@ -127,7 +128,8 @@ def earth_movers_distance_mm(
     leaving = sparse.kron(sparse.eye_array(n), np.ones((1, m)))
     reaching = sparse.kron(np.ones((1, n)), sparse.eye_array(m))
     # the last sum follows from the others, and with rounding would contradict them
-    sums, masses = sparse.vstack([leaving, reaching]).tocsr()[:-1], np.concatenate([true_mass, mass])[:-1]
+    sums = sparse.vstack([leaving, reaching]).tocsr()[:-1]
+    masses = np.concatenate([true_mass, mass])[:-1]
     solved = linprog(cdist(true_mm, predicted_mm).ravel(), A_eq=sums, b_eq=masses, method="highs-ds")
     if not solved.success:
         raise RuntimeError(f"optimal transport between {n} and {m} points: {solved.message}")
@@ -140,5 +142,6 @@ def _with_mass(points: np.ndarray, mass: np.ndarray | None) -> tuple[np.ndarray,
     mass = np.ones(len(points)) if mass is None else np.asarray(mass, float)
     if not np.isfinite(mass).all() or (mass < 0).any():
         raise ValueError("masses should be finite and 0 or more: give magnitudes")
-    points, mass = points[mass > 0], mass[mass > 0]
+    points = points[mass > 0]
+    mass = mass[mass > 0]
     return points, mass / mass.sum() if len(mass) else mass

@@ -17,7 +17,7 @@ def night_statistics(stages: np.ndarray, names: Sequence[str], epoch_s: float = 
     times that are measured from one epoch to another.
 
     Args:
-        stages: [n] int, places in `names`, -1 unscored; n is 1 or more.
+        stages: [n] int, indices into `names`, -1 unscored; n is 1 or more.
         names: the stages, 'W' for wake among them, 'R' for REM; N4 counts as N3 in `n3_latency_min`.
         epoch_s: length of an epoch in s.
 
@@ -31,7 +31,7 @@ def night_statistics(stages: np.ndarray, names: Sequence[str], epoch_s: float = 
         None where there is no sleep, or none of the stage, to measure.
 
     Raises:
-        ValueError: no epoch, a code that is no stage, or no 'W' in `names`.
+        ValueError: `stages` is empty or holds a code that is no stage, or `names` has no 'W'.
     """
     stages = np.asarray(stages)
     if "W" not in names or not stages.size or stages.min() < -1 or stages.max() >= len(names):
@@ -61,7 +61,8 @@ def _sleep_period(
     if not asleep.size:
         undefined = ("sleep_onset_latency_min", *counted, "waso_min", "final_wake_min", "n_awakenings")
         return {"sleep_period_min": 0.0} | dict.fromkeys((*undefined, "n_stage_shifts"))
-    onset, end = int(asleep[0]), int(asleep[-1]) + 1
+    onset = int(asleep[0])
+    end = int(asleep[-1]) + 1
     wake = names.index("W")
     period = stages[onset:end]
     latencies: dict[str, float | int | None] = {}

@@ -11,7 +11,7 @@ from scipy.special import factorial
 LEVEL = 0.95  # the share of bootstrap means that the paper's code keeps
 
 
-def paper_interval(values: np.ndarray) -> tuple[float, float, float]:
+def compute_paper_interval(values: np.ndarray) -> tuple[float, float, float]:
     """Mean over classes with the sleep paper's "bootstrap" interval.
 
     With m the mean of n values drawn with replacement from the n class values,
@@ -35,7 +35,8 @@ def paper_interval(values: np.ndarray) -> tuple[float, float, float]:
         return float("nan"), float("nan"), float("nan")
     means, weights = _mean_of_draws(values)
     low, high = np.quantile(means, [(1 - LEVEL) / 2, (1 + LEVEL) / 2], weights=weights, method="inverted_cdf")
-    mean, half = values.mean(), values.std() / np.sqrt(len(values)) * (high - low)
+    mean = values.mean()
+    half = values.std() / np.sqrt(len(values)) * (high - low)
     return float(mean - half), float(mean), float(mean + half)
 
 

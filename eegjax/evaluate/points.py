@@ -15,14 +15,14 @@ from scipy.sparse.csgraph import maximum_bipartite_matching
 from scipy.spatial import KDTree
 from scipy.spatial.distance import cdist
 
-from eegjax.evaluate.bootstrap import interval, subject_draws
+from eegjax.evaluate.bootstrap import draw_subjects, percentile_interval
 
 MATCHINGS = ("hungarian", "greedy", "greedy_distinct")
 MAX_DENSE = 10_000  # pairs
 MAX_CLUSTERED = 5000  # clustering keeps all distances: of 5000 points they take 100 MB and about a second
 
 
-def points_above(volume: np.ndarray, threshold: float, neighbourhood: int = 1) -> np.ndarray:
+def find_points(volume: np.ndarray, threshold: float, neighbourhood: int = 1) -> np.ndarray:
     """Find the voxels whose value lies above a threshold.
 
     Args:
@@ -46,7 +46,7 @@ def points_above(volume: np.ndarray, threshold: float, neighbourhood: int = 1) -
     return np.argwhere(found).astype(float)
 
 
-def cluster_centres(points: np.ndarray, radius: float, drop_last: bool = False) -> np.ndarray:
+def cluster(points: np.ndarray, radius: float, drop_last: bool = False) -> np.ndarray:
     """Merge points that lie close together (agglomerative clustering) and take each cluster's mean.
 
     Linkage is Ward's, scikit-learn's default and so the authors': two clusters of a and b points whose means are d
@@ -82,7 +82,7 @@ def _cut(points: np.ndarray, tree: np.ndarray | None, radius: float, drop_last: 
     return centres[:-1] if drop_last else centres
 
 
-def match_counts(
+def count_matches(
     true: np.ndarray, predicted: np.ndarray, radius: float, matching: str = "hungarian"
 ) -> tuple[int, int, int]:
     """Count true positives, false positives and false negatives within a radius (Euclidean, the border included).
@@ -100,12 +100,14 @@ def match_counts(
         TP, FP, FN with FN = n - TP.
 
     Raises:
-        ValueError: unknown matching.
+        ValueError: `matching` is none of `MATCHINGS`.
     """
     if matching not in MATCHINGS:
         raise ValueError(f"matching is {matching!r}, should be one of {MATCHINGS}")
-    true, predicted = _as_points(true), _as_points(predicted)
-    n, m = len(true), len(predicted)
+    true = _as_points(true)
+    predicted = _as_points(predicted)
+    n = len(true)
+    m = len(predicted)
     if not n or not m:
         return 0, m, n
     if n * m <= MAX_DENSE:  # few points: all distances are sooner had than a tree
@@ -113,7 +115,8 @@ def match_counts(
     else:
         near = KDTree(true).sparse_distance_matrix(KDTree(predicted), radius, output_type="ndarray")
         order = np.lexsort((near["j"], near["i"]))
-        rows, columns = near["i"][order], near["j"][order]
+        rows = near["i"][order]
+        columns = near["j"][order]
     if len(rows) < 2:
         return len(rows), m - len(rows), n - len(rows)
     if matching == "hungarian":
@@ -148,7 +151,7 @@ def f1_curve(
         true: [n, 3] float, one or more points.
         predicted: [m, 3] float; no points have an F1 of 0.
         radii: [n_radii] float, the paper's are 0, 1, ... 9 voxels.
-        matching: see `match_counts`.
+        matching: see `count_matches`.
         clustered: whether to cluster at all.
         cumulative: the authors' slip: clusters of one radius are clustered again with the next.
         drop_last: the authors' slip: every clustering loses its last cluster.
@@ -159,32 +162,32 @@ def f1_curve(
         [n_radii] float64; in [0, 1] unless matching is "greedy".
 
     Raises:
-        ValueError: no true points, or unknown matching.
+        ValueError: `true` is empty, or `matching` is none of `MATCHINGS`.
     """
-    true, predicted = _as_points(true), _as_points(predicted)
+    true = _as_points(true)
+    predicted = _as_points(predicted)
     if not len(true):
         raise ValueError("true holds no points: F1 needs one or more")
-    values, found = np.zeros(len(radii)), predicted
+    values = np.zeros(len(radii))
+    found = predicted
     tree = _tree(predicted) if clustered else None
     # where nothing merges, cutting the tree only changes the order, which only slips depend on
     merging = -np.inf if tree is None or drop_last or matching != "hungarian" else tree[0, 2]
-    for place, radius in enumerate(radii):
+    for number, radius in enumerate(radii):
         if clustered and (cumulative or radius > merging):
-            found = (
-                cluster_centres(found, radius, drop_last) if cumulative else _cut(predicted, tree, radius, drop_last)
-            )
+            found = cluster(found, radius, drop_last) if cumulative else _cut(predicted, tree, radius, drop_last)
         else:
             found = predicted
         if skip_empty and not len(found):
             return np.full(len(radii), np.nan)
-        values[place] = f1_score(*match_counts(true, found, radius, matching))
+        values[number] = f1_score(*count_matches(true, found, radius, matching))
     return values
 
 
 def mean_and_sd(curves: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and standard deviation (divided by n, as the authors') of [n_samples, n_radii] curves.
+    """Mean and standard deviation (divided by n, as the authors') of curves: [n_samples, n_radii] float -> [n_radii].
 
-    Skipped samples are left out; both are `nan` where every one was skipped.
+    Each of the two is [n_radii] float64. Skipped samples are left out; both are `nan` where every one was skipped.
     """
     curves = np.asarray(curves, float)
     kept = curves[~np.isnan(curves).any(1)]
@@ -193,7 +196,7 @@ def mean_and_sd(curves: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return kept.mean(0), kept.std(0)
 
 
-def area(radii: Sequence[float] | np.ndarray, curve: np.ndarray) -> np.ndarray:
+def area_under_curve(radii: Sequence[float] | np.ndarray, curve: np.ndarray) -> np.ndarray:
     """Area under F1 against radius (trapezoids), divided by the range of radii: the mean F1 over the radius.
 
     Args:
@@ -204,7 +207,7 @@ def area(radii: Sequence[float] | np.ndarray, curve: np.ndarray) -> np.ndarray:
         [...] float64; `nan` of skipped samples.
 
     Raises:
-        ValueError: fewer than two radii, or not ascending.
+        ValueError: `radii` are fewer than two, or not ascending.
     """
     radii = np.asarray(radii, float)
     if len(radii) < 2 or (np.diff(radii) <= 0).any():
@@ -212,7 +215,7 @@ def area(radii: Sequence[float] | np.ndarray, curve: np.ndarray) -> np.ndarray:
     return np.trapezoid(curve, radii, axis=-1) / (radii[-1] - radii[0])
 
 
-def best_threshold(
+def choose_threshold(
     values: Sequence[np.ndarray],
     make_points: Callable[[np.ndarray, float], np.ndarray],
     true: Sequence[np.ndarray],
@@ -223,9 +226,9 @@ def best_threshold(
     """Choose the threshold with the largest area under the mean F1 against radius; give it training samples.
 
     Args:
-        values: a volume, or whatever `make_points` takes, per sample.
+        values: per sample a volume, [depth, height, width] float, or whatever `make_points` takes.
         make_points: (one sample's values, threshold) -> [m, 3] predicted points.
-        true: [n, 3] true points per sample.
+        true: per sample its true points, [n, 3] float, in the unit of `radii`.
         radii: [n_radii] float, ascending.
         candidates: [n_candidates] float; of equally good ones the first is taken.
         options: of `f1_curve`.
@@ -234,27 +237,46 @@ def best_threshold(
         The threshold, and [n_candidates] float64 areas; 0 for a threshold at which every sample is skipped.
 
     Raises:
-        ValueError: no candidates, no samples, or not as many samples in `true` as in `values`.
+        ValueError: `candidates` or `values` are empty, or `true` has not as many samples as `values`.
     """
     if not len(candidates) or not len(values) or len(values) != len(true):
         raise ValueError(f"{len(candidates)} candidates, {len(values)} values and {len(true)} samples of true points")
     areas = np.zeros(len(candidates))
-    for place, threshold in enumerate(candidates):
+    for number, threshold in enumerate(candidates):
         points = [make_points(one, threshold) for one in values]
         curves = [f1_curve(*pair, radii, **options) for pair in zip(true, points, strict=True)]  # type: ignore[arg-type]
-        areas[place] = np.nan_to_num(area(radii, mean_and_sd(np.stack(curves))[0]))
+        areas[number] = np.nan_to_num(area_under_curve(radii, mean_and_sd(np.stack(curves))[0]))
     return float(candidates[int(areas.argmax())]), areas
 
 
-def random_points(
+def draw_random_points(
     n: int, low: np.ndarray | float, high: np.ndarray | float, seed: int | np.random.Generator
 ) -> np.ndarray:
-    """Draw [n, 3] points uniformly from the box between two corners (a number or [3] each): what guessing is worth."""
+    """Draw points uniformly from a box: what guessing is worth.
+
+    Args:
+        n: how many.
+        low: [3] float or one number, the corner of the least coordinates, in the points' unit.
+        high: [3] float or one number, the opposite corner.
+        seed: of the random numbers, or their generator.
+
+    Returns:
+        [n, 3] float64.
+    """
     return np.random.default_rng(seed).uniform(low, high, (n, 3))
 
 
-def jittered_points(true: np.ndarray, sd: float, seed: int | np.random.Generator) -> np.ndarray:
-    """Draw a near-perfect prediction: every true point moved by normal noise of standard deviation `sd` per axis."""
+def jitter_points(true: np.ndarray, sd: float, seed: int | np.random.Generator) -> np.ndarray:
+    """Draw a near-perfect prediction: every true point moved by normal noise.
+
+    Args:
+        true: [n, 3] float, the true points.
+        sd: standard deviation per axis, in their unit.
+        seed: of the random numbers, or their generator.
+
+    Returns:
+        [n, 3] float64.
+    """
     true = _as_points(true)
     return true + np.random.default_rng(seed).normal(0, sd, true.shape)
 
@@ -279,8 +301,8 @@ def paired_interval(
     if not kept.any():
         return float("nan"), float("nan"), float("nan")
     difference = difference[kept]
-    draws = subject_draws(np.asarray(group)[kept], n_draws, seed)
-    return float(difference.mean()), *interval(np.array([difference[draw].mean() for draw in draws]))
+    draws = draw_subjects(np.asarray(group)[kept], n_draws, seed)
+    return float(difference.mean()), *percentile_interval(np.array([difference[draw].mean() for draw in draws]))
 
 
 def _as_points(points: np.ndarray) -> np.ndarray:

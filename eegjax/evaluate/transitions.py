@@ -16,7 +16,8 @@ def _chains(recording: np.ndarray, position: np.ndarray) -> list[np.ndarray]:
     position = np.asarray(position)
     names, owner = np.unique(np.asarray(recording), return_inverse=True)
     order = np.lexsort((position, owner))
-    same, step = np.diff(owner[order]) == 0, np.diff(position[order])
+    same = np.diff(owner[order]) == 0
+    step = np.diff(position[order])
     twice = np.flatnonzero(same & (step == 0))
     if twice.size:
         name = names[owner[order[twice[0]]]]
@@ -29,7 +30,7 @@ def count_transitions(labels: np.ndarray, recording: np.ndarray, position: np.nd
 
     Args:
         labels: [n] int, class numbers.
-        recording: [n] recording of each epoch.
+        recording: [n] str or int, the recording of each epoch.
         position: [n] int, number of the epoch in its recording; over missing numbers nothing is counted.
         n_classes: the number of classes.
 
@@ -39,12 +40,13 @@ def count_transitions(labels: np.ndarray, recording: np.ndarray, position: np.nd
     Raises:
         ValueError: an epoch occurs twice in a recording, or a class number lies outside 0..n_classes-1.
     """
-    labels, chains = np.asarray(labels), _chains(recording, position)
+    labels = np.asarray(labels)
+    chains = _chains(recording, position)
     earlier, later = (np.concatenate([chain[part] for chain in chains]) for part in (slice(-1), slice(1, None)))
     return confusion_matrix(labels[earlier], labels[later], n_classes)
 
 
-def transition_probabilities(counts: np.ndarray) -> np.ndarray:
+def estimate_transitions(counts: np.ndarray) -> np.ndarray:
     """Turn counts into probabilities, one added to each so that nothing unseen is impossible (Laplace).
 
     Args:
@@ -57,7 +59,7 @@ def transition_probabilities(counts: np.ndarray) -> np.ndarray:
     return counts / counts.sum(1, keepdims=True)
 
 
-def viterbi(log_likelihood: np.ndarray, log_transition: np.ndarray, log_initial: np.ndarray) -> np.ndarray:
+def decode_viterbi(log_likelihood: np.ndarray, log_transition: np.ndarray, log_initial: np.ndarray) -> np.ndarray:
     """Find the likeliest path of a hidden Markov model (Viterbi, 1967; Rabiner, 1989, eqs. 32-35).
 
     Args:
@@ -126,10 +128,10 @@ def smooth(
             mistake made with certainty can be overruled.
         trained_prior: [n_classes] float, class shares of the training examples as drawn; a class with share 0 is never
             predicted.
-        transitions: [n_classes, n_classes] float, `transition_probabilities` of the training recordings.
+        transitions: [n_classes, n_classes] float, `estimate_transitions` of the training recordings.
         initial: [n_classes] float, probabilities of a chain's first epoch. Chains also begin after gaps: the class
             shares of the training recordings suit.
-        recording: [n] recording of each epoch.
+        recording: [n] str or int, the recording of each epoch.
         position: [n] int, number of the epoch in its recording; where numbers are missing, a new chain begins.
 
     Returns:
@@ -140,8 +142,10 @@ def smooth(
     """
     likelihood = _likelihood(np.asarray(probabilities, float).clip(min=SMALLEST), trained_prior)
     with np.errstate(divide="ignore"):
-        log_likelihood, log_transition, log_initial = np.log(likelihood), np.log(transitions), np.log(initial)
+        log_likelihood = np.log(likelihood)
+        log_transition = np.log(transitions)
+        log_initial = np.log(initial)
     predicted = np.empty(len(likelihood), np.int64)
     for rows in _chains(recording, position):
-        predicted[rows] = viterbi(log_likelihood[rows], log_transition, log_initial)
+        predicted[rows] = decode_viterbi(log_likelihood[rows], log_transition, log_initial)
     return predicted

@@ -20,20 +20,22 @@ def vgg16_layers(batch_norm: bool = False) -> tuple[str, ...]:
     return tuple(f"features/{kind}{stage}_{n_convs}" for stage, (n_convs, _) in enumerate(STAGES, 1))
 
 
-def activation_maps(model: nn.Module, variables: Any, images: jax.Array, layers: Sequence[str]) -> dict[str, jax.Array]:
+def compute_activation_maps(
+    model: nn.Module, variables: Any, images: jax.Array, layers: Sequence[str]
+) -> dict[str, jax.Array]:
     """The mean over the channels of what each layer hands on: its ReLU, or of a hidden state the absolute value.
 
     Args:
         model: VGG16 or VGG16ConvLSTM; it is run as it predicts, without dropout.
         variables: its weights (and batch statistics).
-        images: [batch, *image] or [batch, n_steps, *image], as the model takes them.
+        images: [batch, *image] or [batch, n_steps, *image] float, as the model takes them.
         layers: paths of submodules, such as `vgg16_layers()` and `HIDDEN_STATE`.
 
     Returns:
         Layer to [batch, h, w] or [batch, n_steps, h, w] float32, at least 0, in the order of `layers`.
 
     Raises:
-        ValueError: the model has no such layer.
+        ValueError: one of `layers` is none of the model's.
     """
     seen = set()
 

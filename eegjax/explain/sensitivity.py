@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 
 
-def gradients(
+def compute_gradients(
     loss: Callable[[jax.Array], jax.Array],
     images: jax.Array,
     features: Callable[[jax.Array], jax.Array] = lambda images: images,
@@ -25,10 +25,12 @@ def gradients(
             of the batch may depend on another one (so no batch statistics: the network as it predicts).
         images: [batch, *image] or [batch, n_steps, *image] float. What pads a sequence must be finite, since a number
             that isn't would reach the epochs before it as 0 times NaN.
-        features: what `loss` takes, each image's own: of a sequence, gradients then pass through it once for all steps.
+        features: `images` -> what `loss` takes, each image's own: of a sequence, gradients then pass through it once
+            for all steps.
 
     Returns:
-        The shape and dtype of `images`, at least 0; unit: that of the loss per unit of a pixel.
+        [batch, *image] or [batch, n_steps, *image], the dtype of `images`, at least 0; unit: that of the loss per unit
+        of a pixel.
     """
     maps, pull_features = jax.vjp(features, images)
     losses, pull = jax.vjp(loss, maps)
@@ -49,12 +51,12 @@ def accumulate(
     Args:
         total: [n_classes, *image] float32, the sums so far.
         count: [n_classes] int32, the epochs in them.
-        gradients: [..., *image] float32, from `gradients`.
+        gradients: [..., *image] float32, from `compute_gradients`.
         labels: [...] int, the class of each epoch; one outside 0..n_classes - 1 belongs to none.
         mask: [...] bool, False for padding, which may hold anything, even what is not a number.
 
     Returns:
-        The new total and count.
+        The new total, [n_classes, *image] float32, and count, [n_classes] int32.
     """
     image = total.shape[1:]
     member = mask.ravel() & (labels.ravel() == jnp.arange(len(total), dtype=labels.dtype)[:, None])  # [n_classes, n]
@@ -64,6 +66,14 @@ def accumulate(
 
 
 def class_means(total: jax.Array, count: jax.Array) -> jax.Array:
-    """The sensitivity map of each class, [n_classes, *image] float32; zeros where `count` is 0."""
+    """The sensitivity map of each class: what `accumulate` summed, divided by the number of epochs.
+
+    Args:
+        total: [n_classes, *image] float32.
+        count: [n_classes] int32.
+
+    Returns:
+        [n_classes, *image] float32; zeros where `count` is 0.
+    """
     n = jnp.maximum(count, 1).astype(total.dtype)
     return total / n.reshape(-1, *[1] * (total.ndim - 1))

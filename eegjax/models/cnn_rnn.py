@@ -11,10 +11,12 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from eegjax.errors import check_choice
 from eegjax.models import layers
-from eegjax.models.conv_net import check_choice, check_n_times, pooled
 
-KERNEL, STRIDE, POOL = 20, 4, 4  # samples of the convolution, between its windows, and of the max-pool
+KERNEL = 20  # samples of the convolution
+STRIDE = 4  # samples between its windows
+POOL = 4  # samples of the max-pool
 SMALLEST_N_TIMES = KERNEL + (POOL - 1) * STRIDE
 GATES = {"lstm": 4, "gru": 3, "rnn": 1}
 
@@ -48,16 +50,16 @@ def rnn_step(state: tuple[jax.Array], given: jax.Array, recur: Callable[[jax.Arr
 STEPS: dict[str, Callable[..., Any]] = {"lstm": lstm_step, "gru": gru_step, "rnn": rnn_step}
 
 
-def each_way(init: Callable[..., jax.Array]) -> Callable[..., jax.Array]:
+def draw_each_way(init: Callable[..., jax.Array]) -> Callable[..., jax.Array]:
     """An initialiser of [2, ...] that draws each direction by itself."""
     return lambda key, shape, dtype=jnp.float32: jnp.stack([init(k, shape[1:], dtype) for k in jax.random.split(key)])
 
 
-def initialisers(cell: str, hidden: int) -> tuple[Callable[..., jax.Array], ...]:
+def choose_initialisers(cell: str, hidden: int) -> tuple[Callable[..., jax.Array], ...]:
     """Of the input's and the state's weights, and of the biases: torch's uniform one, or the report's for the RNN."""
     if cell == "rnn":
-        orthogonal = each_way(nn.initializers.orthogonal())
-        return each_way(layers.xavier_uniform), orthogonal, nn.initializers.zeros_init()
+        orthogonal = draw_each_way(nn.initializers.orthogonal())
+        return draw_each_way(layers.xavier_uniform), orthogonal, nn.initializers.zeros_init()
     bound = hidden**-0.5
 
     def uniform(key: jax.Array, shape: tuple[int, ...], dtype: Any = jnp.float32) -> jax.Array:
@@ -79,7 +81,7 @@ class Bidirectional(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        of_input, of_state, of_bias = initialisers(self.cell, self.hidden)
+        of_input, of_state, of_bias = choose_initialisers(self.cell, self.hidden)
         n_columns = GATES[self.cell] * self.hidden
         shapes = {
             "input_kernel": (of_input, (2, x.shape[-1], n_columns)),
@@ -98,11 +100,11 @@ class Bidirectional(nn.Module):
             step = partial(STEPS[self.cell], recur=lambda h: h @ params["hidden_kernel"] + params["hidden_bias"])
             return jax.lax.scan(step, state, given)[1].swapaxes(0, 1)
 
-        forward, backward = both(one_way, (x, x[:, ::-1]), params)
+        forward, backward = run_both_ways(one_way, (x, x[:, ::-1]), params)
         return jnp.concatenate([forward, backward[:, ::-1]], -1)
 
 
-def both(one_way: Callable[..., jax.Array], xs: tuple[jax.Array, jax.Array], params: Any) -> Any:
+def run_both_ways(one_way: Callable[..., jax.Array], xs: tuple[jax.Array, jax.Array], params: Any) -> Any:
     """A function of each direction: in one scan on an accelerator; a CPU is faster with two."""
     if jax.default_backend() == "cpu":
         return [one_way(x, jax.tree.map(lambda leaf, way=way: leaf[way], params)) for way, x in enumerate(xs)]
@@ -139,10 +141,11 @@ class CNNRNN(nn.Module):
             [batch, n_outputs] float32 logits.
 
         Raises:
-            UserError: windows too short, or no such cell or pooling.
+            UserError: `x` has fewer than `SMALLEST_N_TIMES` samples, `cell` is none of `GATES`, or `pooling` none of
+                `POOLINGS`.
         """
         check_choice("cell", self.cell, tuple(GATES))
-        check_n_times(x.shape[1], SMALLEST_N_TIMES, "CNNRNN")
+        layers.check_n_times(x.shape[1], SMALLEST_N_TIMES, "CNNRNN")
         drop = partial(nn.Dropout, self.dropout, deterministic=not train)
         x = x.astype(self.dtype)
         x = layers.conv(40, (KERNEL,), strides=STRIDE, padding="VALID", dtype=self.dtype, name="conv")(x)
@@ -153,5 +156,5 @@ class CNNRNN(nn.Module):
                 x = drop()(x)
             x = Bidirectional(self.cell, 64, self.dtype, name=f"{self.cell}_{layer}")(x)
         x = layers.batch_norm(x, train, mask, dtype=self.dtype, name="norm_rnn")
-        x = layers.dense(64, dtype=self.dtype, name="fc")(pooled(x, self.pooling))
+        x = layers.dense(64, dtype=self.dtype, name="fc")(layers.pool_time(x, self.pooling))
         return layers.dense(self.n_outputs, dtype=self.dtype, name="head")(x).astype(jnp.float32)

@@ -4,19 +4,19 @@ Table 1 of the report, after Schirrmeister et al., "Deep learning with convoluti
 and visualization" (2017), with batch normalisation and an ELU between the first two convolutions as well.
 """
 
-from collections.abc import Callable
 from typing import Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from eegjax.errors import UserError, did_you_mean
+from eegjax.errors import UserError
 from eegjax.models import layers
 
-KERNEL, POOL, STRIDE = 20, 6, 3  # samples: of every temporal convolution, of every max-pool, between its windows
+KERNEL = 20  # samples of every temporal convolution
+POOL = 6  # samples of every max-pool
+STRIDE = 3  # samples between its windows
 N_FILTERS = (25, 50, 100, 200)  # of each block
-POOLINGS = ("flatten", "adaptive")
 
 
 def smallest_n_times(n_blocks: int = 4) -> int:
@@ -25,49 +25,6 @@ def smallest_n_times(n_blocks: int = 4) -> int:
     for _ in range(n_blocks):
         n_times = (n_times - 1) * STRIDE + POOL + KERNEL - 1
     return n_times
-
-
-def check_n_times(n_times: int, smallest: int, network: str, otherwise: str = "") -> None:
-    """Refuse windows of which nothing would be left for the last layer.
-
-    Raises:
-        UserError: `n_times` is below `smallest`. `otherwise` names a further way out.
-    """
-    if n_times < smallest:
-        ways = f"take longer windows{otherwise and ','} or resample them to a higher rate{otherwise}"
-        raise UserError(f"{network} needs windows of at least {smallest} samples, these have {n_times}: {ways}")
-
-
-def check_choice(field: str, given: str, choices: tuple[str, ...]) -> None:
-    """Refuse a word that is none of the choices.
-
-    Raises:
-        UserError: so.
-    """
-    if given not in choices:
-        raise UserError(f"{field} is '{given}'; there are {', '.join(choices)}.{did_you_mean(given, choices)}")
-
-
-def pooled(x: jax.Array, pooling: str) -> jax.Array:
-    """[batch, n_times, features] -> [batch, n_times * features] by `flatten`, [batch, features] by `adaptive`: means.
-
-    After `adaptive` the number of parameters no longer depends on the window's length.
-
-    Raises:
-        UserError: another pooling.
-    """
-    check_choice("pooling", pooling, POOLINGS)
-    return x.reshape(len(x), -1) if pooling == "flatten" else x.mean(1)
-
-
-def each_channel(conv: Callable[[jax.Array], jax.Array], x: jax.Array) -> jax.Array:
-    """The same temporal convolution of every channel: [batch, n_times, n_chans] -> [batch, n_left, n_chans, features].
-
-    The channels go to the batch: along one axis a convolution is several times faster than along one of two.
-    """
-    batch, n_times, n_chans = x.shape
-    x = conv(x.swapaxes(1, 2).reshape(batch * n_chans, n_times, 1))
-    return x.reshape(batch, n_chans, *x.shape[1:]).swapaxes(1, 2)
 
 
 class ConvNet(nn.Module):
@@ -97,17 +54,18 @@ class ConvNet(nn.Module):
             [batch, n_outputs] float32 logits.
 
         Raises:
-            UserError: windows too short, or no such pooling or number of blocks.
+            UserError: `x` has fewer samples than `smallest_n_times(n_blocks)`, `pooling` is none of `POOLINGS`, or
+                `n_blocks` isn't one to four.
         """
         if not 1 <= self.n_blocks <= len(N_FILTERS):
             raise UserError(f"n_blocks is {self.n_blocks}; ConvNet has 1 to {len(N_FILTERS)}")
-        check_n_times(x.shape[1], smallest_n_times(self.n_blocks), "ConvNet", ", or choose fewer blocks")
+        layers.check_n_times(x.shape[1], smallest_n_times(self.n_blocks), "ConvNet", ", or choose fewer blocks")
 
         def normed(x: jax.Array, name: str) -> jax.Array:
             return nn.elu(layers.batch_norm(x, train, mask, dtype=self.dtype, name=f"norm_{name}"))
 
         conv_time = layers.conv(N_FILTERS[0], (KERNEL,), padding="VALID", dtype=self.dtype, name="conv_time")
-        x = normed(each_channel(conv_time, x.astype(self.dtype)), "time")
+        x = normed(layers.convolve_each_channel(conv_time, x.astype(self.dtype)), "time")
         # A filter over all channels at once is a matrix product, which is faster than a convolution.
         x = layers.dense(N_FILTERS[0], dtype=self.dtype, name="conv_space")(x.reshape(*x.shape[:2], -1))
         x = normed(x, "space")
@@ -117,5 +75,5 @@ class ConvNet(nn.Module):
                 x = normed(x, str(block))
             x = layers.max_pool(x, (POOL,), (STRIDE,))
             x = nn.Dropout(self.dropout, deterministic=not train)(x)
-        x = pooled(x, self.pooling)
+        x = layers.pool_time(x, self.pooling)
         return layers.dense(self.n_outputs, dtype=self.dtype, name="head")(x).astype(jnp.float32)

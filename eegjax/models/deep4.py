@@ -11,10 +11,9 @@ import jax
 import jax.numpy as jnp
 
 from eegjax.models import layers
-from eegjax.models.conv_net import check_n_times
-from eegjax.models.shallow import FilterBank
 
-KERNEL, POOL = 10, 3  # samples: of every convolution, of every max-pool
+KERNEL = 10  # samples of every convolution
+POOL = 3  # samples of every max-pool
 SMALLEST_N_TIMES = 441  # 432, 144, 135, 45, 36, 12, 3, 1
 
 
@@ -38,15 +37,15 @@ class Deep4Net(nn.Module):
             [batch, n_outputs] float32 logits.
 
         Raises:
-            UserError: windows too short.
+            UserError: `x` has fewer than `SMALLEST_N_TIMES` samples.
         """
-        check_n_times(x.shape[1], SMALLEST_N_TIMES, "Deep4Net")
+        layers.check_n_times(x.shape[1], SMALLEST_N_TIMES, "Deep4Net")
 
         def pooled(x: jax.Array, block: int) -> jax.Array:
             x = nn.elu(layers.batch_norm(x, train, mask, dtype=self.dtype, name=f"norm_{block}"))
             return layers.max_pool(x, (POOL,))
 
-        x = pooled(FilterBank(25, KERNEL, self.dtype, name="filters")(x.astype(self.dtype)), 1)
+        x = pooled(layers.FilterBank(25, KERNEL, self.dtype, name="filters")(x.astype(self.dtype)), 1)
         for block, n_filters in enumerate((50, 100, 200), 2):
             x = nn.Dropout(self.dropout, deterministic=not train)(x)
             options: Any = {"use_bias": False, "kernel_init": layers.xavier_uniform, "dtype": self.dtype}

@@ -11,12 +11,11 @@ import jax
 import jax.numpy as jnp
 
 from eegjax.models import layers
-from eegjax.models.conv_net import check_n_times, each_channel
 
 SMALLEST_N_TIMES = 32  # the two pools: 4 and 8 samples
 
 
-def within_norm(kernel: jax.Array, limit: float) -> jax.Array:
+def limit_norm(kernel: jax.Array, limit: float) -> jax.Array:
     """[n_inputs, ...]: every filter scaled down to an L2 norm, over the first axis, of `limit` where it exceeds it."""
     squares = jnp.sum(jnp.square(kernel), 0)
     return kernel * limit * jax.lax.rsqrt(jnp.maximum(squares, limit**2))
@@ -33,7 +32,7 @@ class SpatialFilters(nn.Module):
         n_chans, features = x.shape[-2:]
         # stored as a grouped convolution's
         kernel = self.param("kernel", layers.xavier_uniform, (n_chans, 1, features * self.depth))
-        kernel = within_norm(kernel, 1.0).astype(self.dtype).reshape(n_chans, features, self.depth)
+        kernel = limit_norm(kernel, 1.0).astype(self.dtype).reshape(n_chans, features, self.depth)
         x = jnp.einsum("...ef,efd->...fd", x, kernel)
         return x.reshape(*x.shape[:-2], features * self.depth)
 
@@ -49,7 +48,7 @@ class BoundedDense(nn.Module):
     def __call__(self, x: jax.Array) -> jax.Array:
         kernel = self.param("kernel", layers.xavier_uniform, (x.shape[-1], self.features))
         bias = self.param("bias", nn.initializers.zeros_init(), (self.features,))
-        return x @ within_norm(kernel, self.limit).astype(self.dtype) + bias.astype(self.dtype)
+        return x @ limit_norm(kernel, self.limit).astype(self.dtype) + bias.astype(self.dtype)
 
 
 class EEGNet(nn.Module):
@@ -84,9 +83,9 @@ class EEGNet(nn.Module):
             [batch, n_outputs] float32 logits.
 
         Raises:
-            UserError: windows too short.
+            UserError: `x` has fewer than `SMALLEST_N_TIMES` samples.
         """
-        check_n_times(x.shape[1], SMALLEST_N_TIMES, "EEGNet")
+        layers.check_n_times(x.shape[1], SMALLEST_N_TIMES, "EEGNet")
 
         def conv(n_filters: int, width: int, name: str, groups: int = 1) -> nn.Conv:
             # always XLA's plain form: on a CPU the one that `layers.conv` chooses for 64 samples is slower
@@ -103,7 +102,7 @@ class EEGNet(nn.Module):
         def pooled(x: jax.Array, width: int) -> jax.Array:
             return nn.Dropout(self.dropout, deterministic=not train)(nn.avg_pool(nn.elu(x), (width,), (width,)))
 
-        x = each_channel(conv(self.n_filters, self.kernel_size, "conv_time"), x.astype(self.dtype))
+        x = layers.convolve_each_channel(conv(self.n_filters, self.kernel_size, "conv_time"), x.astype(self.dtype))
         x = SpatialFilters(self.depth, self.dtype, name="conv_space")(normed(x, "time"))
         x = pooled(normed(x, "space"), 4)
         x = conv(x.shape[-1], 16, "conv_depthwise", groups=x.shape[-1])(x)

@@ -10,7 +10,6 @@ import jax
 import jax.numpy as jnp
 
 from eegjax.models import layers
-from eegjax.models.vgg import scaled
 
 
 class RawLSTM(nn.Module):
@@ -37,17 +36,21 @@ class RawLSTM(nn.Module):
         Args:
             eeg: [..., n_times, n_chans] z-scores; the leading axes (batch, or batch and sequence) are kept.
             train: dropout on.
-            mask: not needed: no example sees another.
+            mask: [...] bool, of no effect: no example sees another.
 
         Returns:
             [..., n_outputs] float32 logits.
+
+        Raises:
+            ValueError: `eeg` has fewer than `samples_per_step` samples.
         """
         n_steps = eeg.shape[-2] // self.samples_per_step
         if not n_steps:
             raise ValueError(f"{eeg.shape[-2]} samples are fewer than one step of {self.samples_per_step}")
         leading = eeg.shape[:-2]
         x = eeg[..., : n_steps * self.samples_per_step, :].reshape(-1, n_steps, self.samples_per_step * eeg.shape[-1])
-        x, features = x.astype(self.dtype), scaled(512, self.width)
+        x = x.astype(self.dtype)
+        features = layers.scale_channels(512, self.width)
         for number in range(1, self.n_cells + 1):
             if number > 1:
                 x = nn.Dropout(self.dropout, deterministic=not train)(x)

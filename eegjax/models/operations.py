@@ -24,7 +24,7 @@ _asked: ContextVar[str] = ContextVar("form", default="")
 
 
 @contextmanager
-def form(name: str) -> Iterator[None]:
+def use_form(name: str) -> Iterator[None]:
     """Trace what follows in the `plain` or the `fast` form, wherever it runs: to compare them."""
     token = _asked.set(name)
     try:
@@ -59,7 +59,8 @@ def max_pool(x: jax.Array, kernel: Sizes, strides: Sizes) -> jax.Array:
 
 def plain_max_pool(x: jax.Array, window: Window) -> jax.Array:
     """XLA's own form."""
-    over, by = (1, *window.kernel, 1), (1, *window.strides, 1)
+    over = (1, *window.kernel, 1)
+    by = (1, *window.strides, 1)
     return lax.reduce_window(x, -jnp.inf, lax.max, over, by, "VALID")
 
 
@@ -99,7 +100,8 @@ def convolution(
     """As `lax.conv_general_dilated`, for [batch, *space, channels] by [*kernel, channels / groups, features]."""
     n = x.ndim - 2
     ones = (1,) * n
-    strides, dilation = tuple(strides or ones), tuple(rhs_dilation or ones)
+    strides = tuple(strides or ones)
+    dilation = tuple(rhs_dilation or ones)
     reach = [(k - 1) * d + 1 for k, d in zip(kernel.shape[:n], dilation, strict=True)]
     pairs = lax.padtype_to_pads(x.shape[1:-1], reach, strides, padding) if isinstance(padding, str) else padding
     window = Window(kernel.shape[:n], strides, dilation, tuple((int(low), int(high)) for low, high in pairs))
@@ -135,7 +137,7 @@ def transposed_convolution(x: jax.Array, kernel: jax.Array, strides: Sizes) -> j
     """As `lax.conv_transpose` without padding, for [batch, *space, channels] by [*kernel, channels, features]."""
     if is_fast(x) and kernel.dtype == x.dtype and kernel.shape[:-2] == strides:
         # there the kernel runs backwards over an input with holes: its last tap lies first in space
-        return patches.transposed(x, jnp.flip(kernel, tuple(range(len(strides)))))
+        return patches.transposed_convolution(x, jnp.flip(kernel, tuple(range(len(strides)))))
     return lax.conv_transpose(x, kernel, strides, "VALID", dimension_numbers=_dimension_numbers(len(strides)))
 
 
@@ -162,7 +164,8 @@ def _plain_forms(sizes: Sizes, channels: int, kernel: Sizes, window: Window, gro
 
 
 def _fast_convolution(x: jax.Array, kernel: jax.Array, window: Window, groups: int) -> jax.Array:
-    n, ones = x.ndim - 2, (1,) * (x.ndim - 2)
+    n = x.ndim - 2
+    ones = (1,) * n
     apart = window.kernel in (window.strides, x.shape[1:-1])  # windows that don't overlap, or a single one
     if groups == 1 and apart and window.dilation == ones and not any(map(any, window.padding)):
         return patches.convolution(x, kernel)
@@ -201,7 +204,9 @@ def _chosen(x: Sizes, kernel: Sizes, window: Window, groups: int) -> Forms:
 
 def _fast_forms(x: Sizes, kernel: Sizes, window: Window, groups: int) -> tuple[Any, Any, Any]:
     """Forward, input gradient and kernel gradient; None where the plain one is as good."""
-    sizes, n, (channels, features) = x[1:-1], len(x) - 2, kernel[-2:]
+    sizes = x[1:-1]
+    n = len(x) - 2
+    channels, features = kernel[-2:]
     unstrided = {*window.strides} == {1}
     if 1 < groups == x[-1] == features and n == 2 and window.n_taps > 1:
         return (

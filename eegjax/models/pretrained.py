@@ -24,11 +24,13 @@ VGG16_POOL5 = (7, 7)  # at 224 x 224, where torchvision's weights were trained
 def _vgg16_features() -> Layers:
     """torchvision's numbers count ReLUs and pools as well."""
     layers: Layers = {}
-    index, n_inputs = 0, 3
+    index = 0
+    n_inputs = 3
     for stage, (n_convs, channels) in enumerate(STAGES, 1):
         for number in range(1, n_convs + 1):
             layers[f"conv{stage}_{number}"] = (f"features.{index}", (channels, n_inputs, 3, 3))
-            index, n_inputs = index + 2, channels
+            index = index + 2
+            n_inputs = channels
         index += 1
     return layers
 
@@ -53,7 +55,7 @@ def load_vgg16(
 
     Args:
         params: the network's parameters, newly initialised, or `{"features": ...}` of them.
-        state: torchvision's state dict, name -> array of any floating dtype.
+        state: torchvision's state dict, name -> array [...] of any floating dtype.
         path: of the file it came from, for messages.
         features_only: keep fc6, fc7 and head new, as the sleep paper's code does.
         raw: the images will be 0..255 as they are: the first kernel is divided by 255 * IMAGENET_STD, so that they
@@ -63,7 +65,7 @@ def load_vgg16(
         The parameters with float32 arrays of the same shapes.
 
     Raises:
-        UserError: the network is none that VGG16's weights fit, or the file isn't VGG16's.
+        UserError: `params` are of no network that VGG16's weights fit, or `state` isn't VGG16's.
     """
     features = params["features"]
     classifier = "fc6" in params and not features_only
@@ -95,7 +97,8 @@ def _vgg16_classifier(params: Params, state: State, path: Path | str) -> Params:
         )
         return {}
     layers = dict(VGG16_CLASSIFIER)
-    n_classes, n_outputs = len(state["classifier.6.bias"]), params["head"]["bias"].shape[0]
+    n_classes = len(state["classifier.6.bias"])
+    n_outputs = params["head"]["bias"].shape[0]
     if n_classes != n_outputs:
         del layers["head"]
         note(
@@ -133,7 +136,8 @@ def _check_names(state: State, layers: Layers, path: Path | str) -> None:
     """Every name that is needed, and none of another network."""
     needed = {f"{name}.{part}" for name, _ in layers.values() for part in ("weight", "bias")}
     known = {f"{name}.{part}" for name, _ in {**layers, **VGG16_CLASSIFIER}.values() for part in ("weight", "bias")}
-    missing, foreign = needed - set(state), set(state) - known
+    missing = needed - set(state)
+    foreign = set(state) - known
     if missing or foreign:
         raise UserError(
             f"{path}: not torchvision's VGG16: {_some(missing)} missing, {_some(foreign)} of another network; "

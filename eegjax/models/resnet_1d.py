@@ -9,8 +9,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from eegjax.errors import check_choice
 from eegjax.models import layers
-from eegjax.models.conv_net import check_choice, check_n_times
 
 STAGES = ((3, 64), (4, 128), (6, 256), (3, 512))  # (blocks, channels)
 KERNELS = {"text": 3, "code": 1}  # samples
@@ -64,10 +64,10 @@ class ResNet1D(nn.Module):
             [batch, n_outputs] float32 logits.
 
         Raises:
-            UserError: windows too short, or no such variant.
+            UserError: `x` has fewer than `SMALLEST_N_TIMES` samples, or `variant` is none of `KERNELS`.
         """
         check_choice("variant", self.variant, tuple(KERNELS))
-        check_n_times(x.shape[1], SMALLEST_N_TIMES, "ResNet1D")
+        layers.check_n_times(x.shape[1], SMALLEST_N_TIMES, "ResNet1D")
         x = x.astype(self.dtype)
         x = layers.conv(64, (7,), strides=2, padding=[(3, 3)], dtype=self.dtype, name="stem")(x)
         x = nn.relu(layers.batch_norm(x, train, mask, dtype=self.dtype, name="norm_stem"))

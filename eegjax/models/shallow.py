@@ -10,33 +10,12 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from eegjax.models import layers, operations
-from eegjax.models.conv_net import check_n_times
+from eegjax.models import layers
 
-KERNEL, POOL, STRIDE = 25, 75, 15  # samples: of the temporal filters, of the average pool, between its windows
+KERNEL = 25  # samples of the temporal filters
+POOL = 75  # samples of the average pool
+STRIDE = 15  # samples between its windows
 SMALLEST_N_TIMES = KERNEL - 1 + POOL
-
-
-class FilterBank(nn.Module):
-    """Temporal filters, then spatial ones over all of them: [batch, n_times, n_chans] -> [batch, n_left, features].
-
-    Nothing stands between the two, so that both are one convolution, whose kernel is their product: it costs less than
-    the temporal filters of every channel alone. The weights start as those of the two convolutions.
-    """
-
-    features: int
-    kernel_size: int
-    dtype: Any = jnp.float32
-
-    @nn.compact
-    def __call__(self, x: jax.Array) -> jax.Array:
-        n_chans, features = x.shape[-1], self.features
-        time = self.param("time_kernel", layers.xavier_uniform, (self.kernel_size, 1, features))
-        bias = self.param("time_bias", nn.initializers.zeros_init(), (features,))
-        space = self.param("space_kernel", layers.xavier_uniform, (n_chans, features, features))
-        kernel = jnp.einsum("kof,efg->keg", time, space).astype(self.dtype)
-        shift = jnp.einsum("f,efg->g", bias, space).astype(self.dtype)
-        return operations.convolution(x, kernel, (1,), "VALID") + shift
 
 
 class ShallowConvNet(nn.Module):
@@ -59,10 +38,10 @@ class ShallowConvNet(nn.Module):
             [batch, n_outputs] float32 logits.
 
         Raises:
-            UserError: windows too short.
+            UserError: `x` has fewer than `SMALLEST_N_TIMES` samples.
         """
-        check_n_times(x.shape[1], SMALLEST_N_TIMES, "ShallowConvNet")
-        x = FilterBank(40, KERNEL, self.dtype, name="filters")(x.astype(self.dtype))
+        layers.check_n_times(x.shape[1], SMALLEST_N_TIMES, "ShallowConvNet")
+        x = layers.FilterBank(40, KERNEL, self.dtype, name="filters")(x.astype(self.dtype))
         x = layers.batch_norm(x, train, mask, dtype=self.dtype, name="norm")
         power = nn.avg_pool(jnp.square(x.astype(jnp.float32)), (POOL,), (STRIDE,))  # a long sum
         x = nn.Dropout(self.dropout, deterministic=not train)(jnp.log(jnp.maximum(power, 1e-6)))

@@ -11,39 +11,14 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from eegjax.errors import UserError
+from eegjax.errors import check_choice
 from eegjax.models import layers
-from eegjax.models.conv_net import check_choice
-from eegjax.models.vgg import scaled
 
 CHANNELS = (64, 128, 256, 512)  # of each level
 NORMS = ("none", "group")
 UPSAMPLINGS = ("nearest", "transposed")
-KERNEL, HALF = (3, 3, 3), (2, 2, 2)
-
-
-def check_grid(sides: Sequence[int], depth: int, n_levels: int, smallest_bottom: int, network: str) -> None:
-    """Refuse grids that can't be halved from level to level.
-
-    Args:
-        sides: voxels along each axis.
-        depth: levels, one more than halvings.
-        n_levels: the most levels that the network has.
-        smallest_bottom: the fewest voxels a side of the last level.
-        network: its name.
-
-    Raises:
-        UserError: so, with the smallest grid; or no such number of levels.
-    """
-    if not 2 <= depth <= n_levels:
-        raise UserError(f"depth is {depth}; {network} has 2 to {n_levels} levels")
-    multiple = 2 ** (depth - 1)
-    smallest = multiple * smallest_bottom
-    if any(side < smallest or side % multiple for side in sides):
-        raise UserError(
-            f"{network} with {depth} levels needs a grid of at least {smallest} voxels a side, in multiples of "
-            f"{multiple}; this one is {' x '.join(map(str, sides))}: choose another grid, or fewer levels"
-        )
+KERNEL = (3, 3, 3)
+HALF = (2, 2, 2)
 
 
 def double_conv(x: jax.Array, features: Sequence[int], norm: str, dtype: Any) -> jax.Array:
@@ -118,22 +93,24 @@ class UNet3D(nn.Module):
         Args:
             x: [batch, depth, height, width, n_channels] float32.
             train: of no effect, there is neither dropout nor a statistic of the batch.
-            mask: of no effect, no volume sees another.
+            mask: [batch] bool, of no effect: no volume sees another.
 
         Returns:
             [batch, depth, height, width, n_outputs] float32.
 
         Raises:
-            UserError: a grid that can't be halved as often, or no such depth, norm or upsampling.
+            UserError: `x` can't be halved `depth` - 1 times, `depth` isn't two to four, `norm` is none of `NORMS`, or
+                `upsampling` none of `UPSAMPLINGS`.
         """
         check_choice("norm", self.norm, NORMS)
         check_choice("upsampling", self.upsampling, UPSAMPLINGS)
-        check_grid(x.shape[1:-1], self.depth, len(CHANNELS), 1, "3D U-Net")
+        layers.check_grid(x.shape[1:-1], self.depth, len(CHANNELS), 1, "3D U-Net")
         encoder, decoder = (nn.remat(Encoder), nn.remat(Decoder)) if self.remat else (Encoder, Decoder)
-        x, encoded = x.astype(self.dtype), []
+        x = x.astype(self.dtype)
+        encoded = []
         for level, channels in enumerate(CHANNELS[: self.depth], 1):
-            features = scaled(channels // 2, self.width), scaled(channels, self.width)
-            x = encoder(features, level > 1, self.norm, self.dtype, name=f"encoder_{level}")(x)
+            half, whole = (layers.scale_channels(n, self.width) for n in (channels // 2, channels))
+            x = encoder((half, whole), level > 1, self.norm, self.dtype, name=f"encoder_{level}")(x)
             encoded.append(x)
         for level in range(self.depth - 1, 0, -1):
             beside = encoded[level - 1]

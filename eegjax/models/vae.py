@@ -45,13 +45,13 @@ class VAE(nn.Module):
         Args:
             x: [batch, n_times, n_chans] z-scores.
             train: z is drawn, by the random stream `latent`; else it is its mean.
-            mask: not needed: no trial sees another.
+            mask: [batch] bool, of no effect: no trial sees another.
 
         Returns:
             The reconstruction, [batch, n_times, n_chans], and z's mean and log variance, [batch, n_latent]; float32.
 
         Raises:
-            UserError: trials of another shape.
+            UserError: the trials of `x` are not `n_times` by `n_chans`.
         """
         mean, log_variance = self.encode(x)
         z = mean
@@ -64,7 +64,7 @@ class VAE(nn.Module):
         """[batch, n_times, n_chans] -> z's mean and log variance given x, [batch, n_latent] float32.
 
         Raises:
-            UserError: trials of another shape.
+            UserError: the trials of `x` are not `n_times` by `n_chans`.
         """
         if x.shape[1:] != (self.n_times, self.n_chans):
             raise UserError(

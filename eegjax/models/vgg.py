@@ -15,11 +15,6 @@ from eegjax.models import layers
 STAGES = ((2, 64), (2, 128), (3, 256), (3, 512), (3, 512))  # (convolutions, channels), a max-pool after each
 
 
-def scaled(channels: int, width: float) -> int:
-    """The number of channels at a `width` multiplier, at least one."""
-    return max(1, round(channels * width))
-
-
 class VGG16Features(nn.Module):
     """The thirteen convolutions and five max-pools: [batch, height, width, channels] -> pool5.
 
@@ -32,13 +27,27 @@ class VGG16Features(nn.Module):
 
     @nn.compact
     def __call__(self, images: jax.Array, train: bool = False, mask: jax.Array | None = None) -> jax.Array:
+        """Compute pool5.
+
+        Args:
+            images: [batch, height, width, channels] float.
+            train: batch statistics on, where there is batch normalisation.
+            mask: [batch] bool, False for padded images.
+
+        Returns:
+            [batch, height // 32, width // 32, 512 * width], in `dtype`.
+
+        Raises:
+            ValueError: a side of `images` is below 32.
+        """
         if min(images.shape[1:3]) < 32:
             raise ValueError(f"VGG16 halves an image five times: {images.shape[1:3]} is below 32 x 32")
         x = images.astype(self.dtype)
         for stage, (n_convs, channels) in enumerate(STAGES, 1):
             for index in range(1, n_convs + 1):
                 name = f"{stage}_{index}"
-                x = layers.conv(scaled(channels, self.width), (3, 3), dtype=self.dtype, name=f"conv{name}")(x)
+                features = layers.scale_channels(channels, self.width)
+                x = layers.conv(features, (3, 3), dtype=self.dtype, name=f"conv{name}")(x)
                 if self.batch_norm:
                     x = layers.batch_norm(x, train, mask, dtype=self.dtype, name=f"norm{name}")
                 x = nn.relu(x)
@@ -68,7 +77,7 @@ class VGG16(nn.Module):
         """Classify.
 
         Args:
-            images: [..., height, width, n_channels], or pool5 [..., height / 32, width / 32, 512 * width] with
+            images: [..., height, width, n_channels] float, or pool5 [..., height / 32, width / 32, 512 * width] with
                 `on_maps`; the leading axes (batch, or batch and sequence) are kept.
             train: dropout and batch statistics on.
             mask: [...] bool, False for padded images.
@@ -81,7 +90,7 @@ class VGG16(nn.Module):
         mask = None if mask is None else mask.reshape(-1)
         if not self.on_maps:
             x = VGG16Features(self.width, self.batch_norm, self.dtype, name="features")(x, train, mask)
-        hidden = scaled(4096, self.width)
+        hidden = layers.scale_channels(4096, self.width)
         for name, kernel_size in (("fc6", x.shape[1:3]), ("fc7", (1, 1))):
             x = layers.conv(hidden, kernel_size, padding="VALID", dtype=self.dtype, name=name)(x)
             x = nn.Dropout(self.dropout, deterministic=not train)(nn.relu(x))

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from eegjax.models import layers
-from eegjax.models.vgg import VGG16Features, scaled
+from eegjax.models.vgg import VGG16Features
 
 
 class ConvLSTM(nn.Module):
@@ -26,6 +26,7 @@ class ConvLSTM(nn.Module):
 
     @nn.compact
     def __call__(self, inputs: jax.Array) -> jax.Array:
+        """[batch, n_steps, height, width, channels] -> [batch, n_steps, height, width, features], in their dtype."""
         kernel = (self.kernel_size, self.kernel_size)
         gates = layers.conv(4 * self.features, kernel, dtype=self.dtype, name="gates")
         hidden = cell = jnp.zeros((inputs.shape[0], *inputs.shape[2:4], self.features), inputs.dtype)
@@ -62,8 +63,8 @@ class VGG16ConvLSTM(nn.Module):
         """Classify each epoch from itself and those before it.
 
         Args:
-            images: [batch, n_steps, height, width, n_channels], or pool5 [batch, n_steps, height / 32, width / 32,
-                512 * width] with `on_maps`; without the sequence axis for one step.
+            images: [batch, n_steps, height, width, n_channels] float, or pool5 [batch, n_steps, height / 32,
+                width / 32, 512 * width] with `on_maps`; without the sequence axis for one step.
             train: dropout and batch statistics on.
             mask: [batch, n_steps] or [batch] bool, False for padded images (at a sequence's end only).
 
@@ -80,7 +81,7 @@ class VGG16ConvLSTM(nn.Module):
         x = x.reshape(leading[0], -1, *x.shape[1:]).astype(self.dtype)
         for number in range(1, self.n_cells + 1):
             name = "conv_lstm" if number == 1 else f"conv_lstm_{number}"
-            x = ConvLSTM(scaled(512, self.width), kernel_size, self.dtype, name=name)(x)
+            x = ConvLSTM(layers.scale_channels(512, self.width), kernel_size, self.dtype, name=name)(x)
             x = nn.Dropout(self.dropout, deterministic=not train)(x)
         x = x.reshape(*leading, -1)
         return layers.dense(self.n_outputs, dtype=self.dtype, name="head")(x).astype(jnp.float32)

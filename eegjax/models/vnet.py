@@ -12,14 +12,14 @@ import jax
 import jax.numpy as jnp
 
 from eegjax.models import layers
-from eegjax.models.unet_3d import check_grid
-from eegjax.models.vgg import scaled
 
 LEVELS = ((16, 1), (32, 2), (64, 3), (128, 3), (256, 3))  # (channels on the way down, convolutions); twice as many up
-KERNEL, HALF, POINT = (5, 5, 5), (2, 2, 2), (1, 1, 1)
+KERNEL = (5, 5, 5)
+HALF = (2, 2, 2)
+POINT = (1, 1, 1)
 
 
-def unit(x: jax.Array, features: int, dtype: Any, name: str) -> jax.Array:
+def conv_norm_prelu(x: jax.Array, features: int, dtype: Any, name: str) -> jax.Array:
     """Convolution, instance normalisation, PReLU: [batch, *space, channels] -> [batch, *space, features]."""
     # The normalisation takes the convolution's bias away again, but the report's parameter count has it.
     x = layers.conv(features, KERNEL, dtype=dtype, name=f"conv_{name}")(x)
@@ -42,7 +42,7 @@ class Left(nn.Module):
             x = layers.prelu(x, name="prelu_down")
         skipped = layers.conv(self.features, POINT, dtype=self.dtype, name="skip")(x)
         for index in range(1, self.n_convs + 1):
-            x = unit(x, self.features, self.dtype, str(index))
+            x = conv_norm_prelu(x, self.features, self.dtype, str(index))
         return x + skipped
 
 
@@ -58,7 +58,7 @@ class Right(nn.Module):
         """[batch, *half the space, channels] and [batch, *space, fewer] -> [batch, *space, features]."""
         up = layers.conv_transpose(self.features, HALF, dtype=self.dtype, name="up")(x)
         up = layers.prelu(up, name="prelu_up")
-        x = jnp.concatenate([up, unit(encoded, self.features, self.dtype, "encoded")], -1)
+        x = jnp.concatenate([up, conv_norm_prelu(encoded, self.features, self.dtype, "encoded")], -1)
         for index in range(1, self.n_convs + 1):
             x = layers.conv(self.features, KERNEL, dtype=self.dtype, name=f"conv_{index}")(x)
             x = layers.prelu(x, name=f"prelu_{index}")
@@ -88,23 +88,25 @@ class VNet(nn.Module):
         Args:
             x: [batch, depth, height, width, n_channels] float32.
             train: of no effect, there is neither dropout nor a statistic of the batch.
-            mask: of no effect, no volume sees another.
+            mask: [batch] bool, of no effect: no volume sees another.
 
         Returns:
             [batch, depth, height, width, n_outputs] float32.
 
         Raises:
-            UserError: a grid that can't be halved as often, or no such depth.
+            UserError: `x` can't be halved `depth` - 1 times with two voxels a side left, or `depth` isn't two to five.
         """
-        check_grid(x.shape[1:-1], self.depth, len(LEVELS), 2, "V-Net")
+        layers.check_grid(x.shape[1:-1], self.depth, len(LEVELS), 2, "V-Net")
         left, right = (nn.remat(Left), nn.remat(Right)) if self.remat else (Left, Right)
-        x, encoded = x.astype(self.dtype), []
+        x = x.astype(self.dtype)
+        encoded = []
         for level, (channels, n_convs) in enumerate(LEVELS[: self.depth], 1):
-            x = left(scaled(channels, self.width), n_convs, level > 1, self.dtype, name=f"left_{level}")(x)
+            features = layers.scale_channels(channels, self.width)
+            x = left(features, n_convs, level > 1, self.dtype, name=f"left_{level}")(x)
             encoded.append(x)
         for level in range(self.depth - 1, 0, -1):
             channels, n_convs = LEVELS[level - 1]
-            features = scaled(2 * channels, self.width)
+            features = layers.scale_channels(2 * channels, self.width)
             x = right(features, n_convs, self.dtype, name=f"right_{level}")(x, encoded[level - 1])
         x = layers.conv(self.n_outputs, KERNEL, dtype=self.dtype, name="last")(x)
         return layers.conv(self.n_outputs, POINT, dtype=self.dtype, name="head")(x).astype(jnp.float32)

@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from eegjax.errors import UserError
+from eegjax.evaluate.names import of_first
 from eegjax.files import read_json, write_aside
-from eegjax.report.tables import format_interval
+from eegjax.report.cells import format_count, format_interval
 
 MOST_NUMBERS = 6  # above the tables, which hold the rest
 TOLD: tuple[str, ...] = ("source", "licence", "citation")  # of the data card, in the open
@@ -154,12 +155,10 @@ def _page(title: str, simulated: bool, sections: dict[str, str]) -> str:
 
 
 def _numbers(metrics: dict[str, Any], config: dict[str, Any]) -> str:
-    """The first network's numbers that have intervals; the others' begin with a name that `difference_to_` tells."""
+    """The first network's numbers that have intervals."""
     measured = [name for name in metrics if f"{name}_low" in metrics and f"{name}_high" in metrics]
-    others = [name.removeprefix("difference_to_") for name in measured if name.startswith("difference_to_")]
-    prefixes = ("difference_to_", *(f"{name}_" for name in others))
     tiles = []
-    for name in [name for name in measured if not name.startswith(prefixes)][:MOST_NUMBERS]:
+    for name in of_first(measured)[:MOST_NUMBERS]:
         ends = (metrics[f"{name}{end}"] for end in ("", "_low", "_high"))
         number, interval = format_interval(*ends).split(" ", 1)
         tiles.append(f"<div><dt>{escape(_words(name))}</dt><dd><b>{number}</b> {interval}</dd></div>\n")
@@ -168,7 +167,8 @@ def _numbers(metrics: dict[str, Any], config: dict[str, Any]) -> str:
     network = config.get("config", {}).get("model", {}).get("name", "")
     about = [f"Network: {network}." if network else ""]
     if "n_examples" in metrics and "n_subjects" in metrics:
-        about.append(f"{metrics['n_examples']} test examples of {metrics['n_subjects']} subject(s).")
+        n_examples, n_subjects = metrics["n_examples"], metrics["n_subjects"]
+        about.append(f"{format_count(n_examples, 'test example')} of {format_count(n_subjects, 'subject')}.")
     about.append(f"In brackets: 95 % intervals, {metrics['interval']}." if "interval" in metrics else "")
     return f'<dl class="numbers">\n{"".join(tiles)}</dl>\n<p class="notes">{_text(" ".join(filter(None, about)))}</p>\n'
 

@@ -2,7 +2,6 @@
 
 import csv
 import io
-import math
 import re
 from collections.abc import Sequence
 from functools import partial
@@ -26,14 +25,6 @@ LATEX = {
     **{"µ": r"\textmu{}", "μ": r"\textmu{}", "²": r"\textsuperscript{2}", "³": r"\textsuperscript{3}"},
 }
 NUMBER = re.compile(r"[-−+±<>≤≥~]?\s*\d*\.?\d+(\D.*)?|[–-]?")
-
-
-def format_interval(value: float | None, low: float | None, high: float | None, digits: int = 3) -> str:
-    """Write a number with its interval: `0.712 [0.680, 0.740]`, and `–` for what is undefined (nan, null in JSON)."""
-    value_text, low_text, high_text = (
-        "–" if x is None or math.isnan(x) else f"{x:z.{digits}f}" for x in (value, low, high)
-    )
-    return f"{value_text} [{low_text}, {high_text}]"
 
 
 def write_table(

@@ -15,7 +15,9 @@ from eegjax.data.dataset import Dataset
 from eegjax.files import remove_stale, write_aside, write_json
 from eegjax.report.page import write_page
 from eegjax.run import bounds
-from eegjax.run import folder as runs
+from eegjax.run.baselines import load_or_compute
+from eegjax.run.folder import opened, run_folder
+from eegjax.run.member import list_members
 from eegjax.run.network import Network, Timing
 from eegjax.run.study import Study
 from eegjax.train import members
@@ -34,10 +36,10 @@ def run(config: ConfigDict, study: Study, workdir: str | None = None) -> Path:
         The run folder, with everything in it; its tables are printed.
     """
     started_s = time.monotonic()
-    bounds.check(config)
+    bounds.check(config, study.bounds, study.choices)
     dataset = study.prepare(config)
-    folder = runs.run_folder(config, dataset.card["hash"], workdir)
-    with runs.opened(folder, config, dataset.card["hash"]):
+    folder = run_folder(config, dataset.card["hash"], workdir)
+    with opened(folder, config, dataset.card["hash"]):
         if not (folder / "metrics.json").exists():
             _train_and_evaluate(config, study, dataset, folder, started_s)
         if jax.process_index() == 0:
@@ -66,21 +68,24 @@ def _report(config: ConfigDict, study: Study, dataset: Dataset, folder: Path) ->
 def _train_and_evaluate(config: ConfigDict, study: Study, dataset: Dataset, folder: Path, started_s: float) -> None:
     writes = jax.process_index() == 0
     folds = study.folds(config, dataset)
-    splits.check(folds)
+    splits.check_folds(folds)
     if writes:
-        splits.save(folder / "folds.json", folds)
-    log, timing = MetricLog(folder, writes, config.run.tensorboard), Timing()
-    pairs = [(fold, config.seed + k) for k in range(config.train.n_seeds) for fold in folds]
+        splits.save_folds(folder / "folds.json", folds)
+    log = MetricLog(folder, writes, config.run.tensorboard)
+    timing = Timing()
     # All before any training: a mistake in the last network must not cost the training of the first.
-    networks = [Network(one, study, dataset, pairs, timing) for one in network_configs(config)]
+    networks = [
+        Network(one, study.task, dataset, list_members(one.model.name, folds, one.seed, one.train.n_seeds), timing)
+        for one in network_configs(config)
+    ]
     frames = []
     while networks:  # a finished network is let go, and its data with it
         frames.append(_train(networks.pop(0), folder, log))
     log.close()
     if not writes:
         return
-    predictions = study.calibrate(config, dataset, folds, pd.concat(frames, ignore_index=True), folder)
-    baselines = study.baselines(config, dataset, folds)
+    predictions = study.decode(config, dataset, folds, pd.concat(frames, ignore_index=True), folder)
+    baselines = load_or_compute(config, study.baselines, study.baseline_fields, dataset, folds)
     write_aside(folder / "predictions.parquet", partial(predictions.to_parquet, index=False))
     write_aside(folder / "baselines.parquet", partial(baselines.to_parquet, index=False))
     write_json(folder / "card.json", dataset.card)
@@ -107,15 +112,15 @@ def network_configs(config: ConfigDict) -> Iterator[ConfigDict]:
 
 def _train(network: Network, folder: Path, log: MetricLog) -> pd.DataFrame:
     """Predictions of one network for all its members; those of finished groups are read back."""
-    config = network.config
+    name = network.config.model.name
     frames = []
-    for group in members.grouped(len(network.pairs), network.at_once()):
-        place = folder / "checkpoints" / f"{config.model.name}-{group[0]:03d}-{group[-1]:03d}"
+    for numbers in members.grouped(len(network.members), network.at_once()):
+        place = folder / "checkpoints" / f"{name}-{numbers[0]:03d}-{numbers[-1]:03d}"
         path = place / "predictions.parquet"
         if path.exists():
             frame = pd.read_parquet(path)
         else:
-            frame = network.run(group, place, log)
+            frame = network.run([network.members[number] for number in numbers], place, log)
             if jax.process_index() == 0:
                 write_aside(path, partial(frame.to_parquet, index=False))
         if jax.process_index() == 0:

@@ -15,6 +15,7 @@ from typing import Any
 import jax
 from ml_collections import ConfigDict
 
+from eegjax import __version__
 from eegjax.errors import UserError
 from eegjax.files import disk_errors, hash_file, hash_of, locked, read_json, write_json
 
@@ -57,14 +58,22 @@ def opened(folder: Path, config: ConfigDict, dataset_hash: str) -> Iterator[Path
         wanted = canonical(config, dataset_hash)
         path = folder / "config.json"
         if path.exists():
-            _check_same(folder, read_json(path)["canonical"], wanted)
+            _check_same(folder, read_json(path), wanted)
         else:
             if others := [child.name for child in folder.iterdir() if child.name != ".lock"]:
                 raise UserError(
                     f"{folder}: no run folder (no config.json), but it holds {sorted(others)[:3]}; "
                     "give an empty or a new folder as --workdir"
                 )
-            write_json(path, {"hash": hash_of(wanted), "canonical": wanted, "config": config.to_dict()})
+            write_json(
+                path,
+                {
+                    "hash": hash_of(wanted),
+                    "eegjax": __version__,
+                    "canonical": wanted,
+                    "config": config.to_dict(),
+                },
+            )
         _write_environment(folder)
         try:
             yield folder
@@ -76,12 +85,29 @@ def opened(folder: Path, config: ConfigDict, dataset_hash: str) -> Iterator[Path
 
 
 def _check_same(folder: Path, found: dict[str, Any], wanted: dict[str, Any]) -> None:
-    before, now = _flat(found), _flat(wanted)
+    """Complain of a folder that holds another run, or one that another version has made with other fields.
+
+    Raises:
+        UserError: its configuration differs from the wanted one, or it has no whole `config.json`.
+    """
+    if "canonical" not in found:
+        raise UserError(
+            f"{folder}/config.json: no configuration of a run (it has no 'canonical'); give another --workdir, or none"
+        )
+    before = _flat(found["canonical"])
+    now = _flat(wanted)
     different = [
         f"{name} {before.get(name, 'unset')} -> {now.get(name, 'unset')}"
         for name in sorted(before.keys() | now.keys())
         if before.get(name) != now.get(name)
     ]
+    if before.keys() != now.keys():
+        made_by = found.get("eegjax", "an older version")
+        raise UserError(
+            f"{folder}: this run was made by eegjax {made_by}, whose configurations have other fields than those of "
+            f"{__version__} ({'; '.join(different[:5])}): it can be read, but not continued; give another --workdir, "
+            "or none"
+        )
     if different:
         raise UserError(
             f"{folder}: this folder belongs to a run with another configuration ({'; '.join(different[:5])}); "
@@ -106,7 +132,7 @@ def _write_environment(folder: Path) -> None:
         "python": platform.python_version(),
         "platform": platform.platform(),
         "packages": {name: importlib.metadata.version(name) for name in PACKAGES},
-        "eegjax": importlib.metadata.version("eegjax"),
+        "eegjax": __version__,
         "git_commit": git_commit(),
         "devices": [str(device) for device in jax.devices()],
         "processes": jax.process_count(),

@@ -1,5 +1,6 @@
-"""What a frozen backbone makes of every example, computed once and kept beside the datasets."""
+"""A frozen backbone: a task becomes one on what the backbone makes of every example, computed once and kept."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +13,80 @@ from ml_collections import ConfigDict
 from eegjax.data.dataset import Dataset
 from eegjax.data.feed import Batch, Source, gather
 from eegjax.files import hash_of
-from eegjax.train.features import hash_of_arrays, kept
+from eegjax.run.study import Task
+from eegjax.train.features import hash_of_arrays, load_or_compute
 from eegjax.train.step import Inputs
 
 EXAMPLES_PER_DEVICE = 16
 UNSEEN = ("root", "simulation", "n_classes")  # of `config.data`: the dataset's hash stands for it, or labels are meant
+FEATURES = "features"  # where the backbone's parameters stand in the whole network's
+
+
+def on_kept_features(
+    config: ConfigDict, task: Task, dataset: Dataset, source: Source, params: Any
+) -> tuple[Task, Source]:
+    """The task above a frozen backbone, and the backbone's outputs as its data.
+
+    Args:
+        config: of the network.
+        task: of the whole network; without a backbone it and the source come back as they are.
+        dataset: whose examples are meant.
+        source: of single examples.
+        params: the backbone's parameters.
+
+    Raises:
+        UserError: the disk is full; what is computed is kept, and the next start goes on from there.
+    """
+    backbone = task.backbone(config)
+    if backbone is None:
+        return task, source
+    maps = kept_features(config, dataset, source, task.inputs(config), backbone, params)
+    rows = np.arange(len(maps))
+    edges = {"maps_start": rows, "maps_low": rows, "maps_high": rows + 1}
+    windows = {f"{array}_{edge}" for array in source.arrays for edge in ("start", "low", "high")}
+    others = {name: column for name, column in source.table.items() if name not in windows}
+    above = task._replace(model=lambda config, dataset: _above(task, config, dataset), inputs=_read_maps)
+    return above, Source({"maps": maps}, {"maps": 1}, {**edges, **others})
+
+
+def _above(task: Task, config: ConfigDict, dataset: Dataset) -> nn.Module:
+    return task.model(config, dataset).clone(on_maps=True)
+
+
+def _read_maps(config: ConfigDict) -> Inputs:
+    return lambda stats, batch, key, train: {**batch, "inputs": batch["maps"].squeeze(batch["mask"].ndim)}
+
+
+def halve(backbone: nn.Module, model: nn.Module) -> tuple[Callable[[Any, jax.Array], jax.Array], Callable[..., Any]]:
+    """A network that has a backbone as two functions, one after the other.
+
+    Args:
+        backbone: the module whose parameters stand under `features`.
+        model: the whole network.
+
+    Returns:
+        (variables, images [..., height, width, n_channels]) -> maps with the same leading axes; and
+        (variables, maps, ...) -> outputs, as `model.apply` takes the rest. Both take the whole network's variables, the
+        second also those without the backbone's.
+    """
+
+    def features(variables: Any, images: jax.Array) -> jax.Array:
+        own = {kind: tree[FEATURES] for kind, tree in variables.items() if FEATURES in tree}
+        maps: Any = backbone.apply(own, images.reshape(-1, *images.shape[-3:]))
+        return maps.reshape(*images.shape[:-3], *maps.shape[1:])
+
+    return features, model.clone(on_maps=True).apply
+
+
+def drop_backbone(variables: dict[str, Any]) -> dict[str, Any]:
+    """A network's variables without its backbone's parameters."""
+    params = {name: tree for name, tree in variables["params"].items() if name != FEATURES}
+    return {**variables, "params": params}
+
+
+def add_backbone(variables: dict[str, Any], params: Any) -> dict[str, Any]:
+    """A network's variables with its backbone's parameters."""
+    return {**variables, "params": {**variables["params"], FEATURES: params}}
 
 
 def kept_features(
@@ -62,4 +132,4 @@ def kept_features(
         "data": {name: value for name, value in config.data.to_dict().items() if name not in UNSEEN},
     }
     path = Path(config.run.root) / "features" / f"{hash_of(key)}.npy"
-    return kept(path, len(dataset.index), shape, lambda rows: run(placed, batch_of(rows)), chunk, "features")
+    return load_or_compute(path, len(dataset.index), shape, lambda rows: run(placed, batch_of(rows)), chunk, "features")

@@ -3,17 +3,20 @@
 import re
 import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from fnmatch import fnmatchcase
 from functools import partial
 from pathlib import Path
 
 import pandas as pd
 from ml_collections import ConfigDict
 
-from eegjax.files import hash_of, read_json, write_aside
+from eegjax.files import hash_of, write_aside
+from eegjax.report.cells import format_interval
 from eegjax.report.page import write_page
-from eegjax.report.tables import format_interval, write_table
+from eegjax.report.tables import write_table
 from eegjax.run import folder as runs
+from eegjax.run.finished import Finished, read
 from eegjax.run.study import Study
 
 HEADLINES = {
@@ -44,19 +47,21 @@ def tables(config: ConfigDict, root: str | None, study: Study, launch: Callable[
     with config.unlocked():
         config.run.root = root or config.run.root
     folders = {}
-    for row, fields in study.rows(config.protocol).items():
+    rows = study.rows(config)
+    for row, fields in rows.runs.items():
         if row:
             print(f"# {row}\n")
         folders[row] = launch(_with(config, fields))
     name = f"tables-{config.study}-{config.protocol}-{hash_of([folder.name for folder in folders.values()])}"
     place = Path(config.run.root) / name
     for row, folder in folders.items():
-        _gather(row, folder, place)
+        copy(row, folder, place, rows.once)
     parts = {_prefix(row): row for row in folders if row}
-    simulated = bool(read_json(next(iter(folders.values())) / "metrics.json")["simulated"])
+    finished = {row: read(folder) for row, folder in folders.items()}
+    simulated = next(iter(finished.values())).simulated
     if len(folders) > 1:
-        print(_overview(folders, place / "tables", simulated))
-    if compared := study.gathered(folders, place):
+        print(_overview(finished, place / "tables", simulated))
+    if compared := study.compare(folders, place):
         print(compared)
     provenance = {
         "command": sys.argv,
@@ -82,24 +87,31 @@ def _prefix(row: str) -> str:
     return f"{re.sub(r'[^0-9A-Za-z]+', '_', row).strip('_')}_" if row else ""
 
 
-def _gather(row: str, folder: Path, place: Path) -> None:
-    """Copy a run's tables and figures, named after their row."""
+def copy(row: str, folder: Path, place: Path, once: Sequence[str]) -> None:
+    """Copy a run's tables and figures to `place`, named after their row.
+
+    Args:
+        row: what the run is called.
+        folder: of the run.
+        place: folder with `tables` and `figures`, made if missing.
+        once: patterns of names that are left out: these are made once for all rows.
+    """
     for kind in ("tables", "figures"):
         for path in sorted((folder / kind).glob("[!.]*")):
+            if any(fnmatchcase(path.stem, pattern) for pattern in once):
+                continue
             write_aside(place / kind / f"{_prefix(row)}{path.name}", partial(shutil.copyfile, path))
 
 
-def _overview(folders: dict[str, Path], place: Path, simulated: bool) -> str:
+def _overview(runs: Mapping[str, Finished], place: Path, simulated: bool) -> str:
     """The headline numbers of every run's networks, a row each."""
     rows = []
-    for row, folder in folders.items():
-        metrics = read_json(folder / "metrics.json")
-        for number, model in enumerate(pd.read_parquet(folder / "predictions.parquet")["model"].unique()):
-            prefix = f"{model}_" if number else ""
+    for row, run in runs.items():
+        for model in run.answered:
             cells = {
-                title: format_interval(*(metrics[f"{prefix}{name}{end}"] for end in ("", "_low", "_high")))
+                title: format_interval(*run.interval(model, name))
                 for name, title in HEADLINES.items()
-                if prefix + name in metrics
+                if run.has(model, name)
             }
             rows.append({"run": row, "model": model, **cells})
     return write_table(place, "results", pd.DataFrame(rows), "All runs", (), simulated)

@@ -19,7 +19,7 @@ FETCH: dict[str, Callable[[Path, int], list[Path]]] = {
 }
 
 
-def prepare(config: ConfigDict, study: Study, name: str, download: bool) -> str:
+def prepare(config: ConfigDict, study: Study, name: str, download: bool, argument: str = "") -> str:
     """Fetch a dataset into `config.data.root` if asked to, and prepare it; both go on where they stopped.
 
     Args:
@@ -27,6 +27,7 @@ def prepare(config: ConfigDict, study: Study, name: str, download: bool) -> str:
         study: the study.
         name: of the dataset.
         download: fetch what is missing first.
+        argument: of the configuration, `protocol[,key=value...]`, as the printed command names it; empty: the protocol.
 
     Returns:
         What to print.
@@ -42,10 +43,10 @@ def prepare(config: ConfigDict, study: Study, name: str, download: bool) -> str:
     fields = {"data.root": config.data.root, "run.root": config.run.root}
     if name not in FETCH:
         fields |= {"data.n_samples": config.data.n_samples, "data.n_heads": config.data.n_heads}
-    if not config.model.get("weights", "none"):
+    if "weights" in config.model and not config.model.weights:
         fields["model.weights"] = "FILE"
     overrides = [f"--config.{field}={value}" for field, value in fields.items()]
-    command = ["python", "launch/main.py", f"--config=configs/{config.study}.py:{config.protocol}", *overrides]
+    command = ["eegjax", "run", f"{config.study}:{argument or config.protocol}", *overrides]
     return (
         f"{name}: {len(dataset.card['recordings'])} recordings, {len(dataset.index)} examples, prepared in "
         f"{dataset.folder}\nNow: {shlex.join(command)}"

@@ -1,23 +1,21 @@
-"""Trained networks as files, `weights/<model>-<member>.safetensors` in a run folder, and what they say of a dataset."""
+"""Trained members as files, `weights/<model>-<member>.safetensors` in a run folder."""
 
 import json
-import shlex
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
-from flax.errors import FlaxError
 from flax.traverse_util import flatten_dict, unflatten_dict
-from ml_collections import ConfigDict
+from jax.sharding import Mesh
 
-from eegjax.data.dataset import Dataset
-from eegjax.data.feed import Batch, gather, in_order
+from eegjax import __version__
 from eegjax.errors import UserError
-from eegjax.files import read_json, write_aside
-from eegjax.run.study import Study
+from eegjax.files import write_aside
+from eegjax.run.frozen import add_backbone
+from eegjax.run.member import Member
+from eegjax.train import members
 
 NOTHING = "nothing"  # said in files of studies that fit nothing: those of others miss what isn't there
 
@@ -36,7 +34,7 @@ def write(folder: Path, names: dict[str, Any], variables: Any, stats: Any) -> Pa
 
     tree = flatten_dict({"variables": variables, "stats": stats}, sep="/")
     arrays = {name: np.asarray(leaf, order="C") for name, leaf in tree.items()}
-    said = {"names": json.dumps(names)} | ({} if stats else {"fitted": NOTHING})
+    said = {"names": json.dumps(names), "eegjax": __version__} | ({} if stats else {"fitted": NOTHING})
     content = save(arrays, metadata=said)  # its own writer makes files only the owner can read
     return write_aside(file_of(folder, names), lambda aside: aside.write_bytes(content))
 
@@ -44,26 +42,6 @@ def write(folder: Path, names: dict[str, Any], variables: Any, stats: Any) -> Pa
 def file_of(folder: Path, names: dict[str, Any]) -> Path:
     """Where a member's file lies."""
     return folder / f"{names['model']}-{names['member']:03d}.safetensors"
-
-
-def finished(folder: Path) -> ConfigDict:
-    """The configuration of a finished run.
-
-    Raises:
-        UserError: the folder is none, its run isn't finished, or files of it are missing.
-    """
-    folder = Path(folder)
-    if not (folder / "config.json").exists():
-        raise UserError(f"{folder}: no run folder (it has no config.json); give one that launch/main.py has made")
-    missing = [name for name in ("environment.json", "card.json", "metrics.json") if not (folder / name).exists()]
-    if "metrics.json" in missing and "environment.json" not in missing:
-        command = read_json(folder / "environment.json")["starts"][-1]["command"]
-        raise UserError(
-            f"{folder}: this run isn't finished; finish it by the command that began it: python {shlex.join(command)}"
-        )
-    if missing:
-        raise UserError(f"{folder}: no whole run folder ({', '.join(missing)} missing); copy all of it")
-    return ConfigDict(read_json(folder / "config.json")["config"])
 
 
 def load(folder: Path, model: str, at_most: int | None = None) -> list[Trained]:
@@ -98,96 +76,23 @@ def read(path: Path) -> Trained:
         raise UserError(f"{path}: broken weights ({error}); copy the run folder again, or train anew") from error
 
 
-def batches(
-    config: ConfigDict, study: Study, dataset: Dataset, rows: np.ndarray
-) -> Iterator[tuple[np.ndarray, np.ndarray, Batch]]:
-    """Examples in order, in the units that the network sees.
+def write_members(folder: Path, group: Sequence[Member], variables: Any, stats: Any, backbone: Any, mesh: Mesh) -> None:
+    """Keep each member's whole network, and what was fitted for it, as a file of its own.
+
+    Before predicting, in which processes wait for one another: the next member may start from the file. All processes
+    call this, and the first writes.
 
     Args:
-        config: of the network.
-        study: its study.
-        dataset: with the examples.
-        rows: [n] int64 of the index.
-
-    Yields:
-        The rows, where each is scored (both of the units' shape, padded to the batch), and the batch.
+        folder: for the files.
+        group: members, in the order of the first axis of the trees.
+        variables: of the members, each leaf [places, ...].
+        stats: fitted for them, each leaf [places, ...].
+        backbone: a frozen backbone's parameters, the same in all; None: the variables are whole.
+        mesh: that the trees lie on.
     """
-    source = study.source(config, dataset)
-    units, scored = study.units(config, dataset, rows, False)
-    size = max(1, config.train.batch_size // units[0].size)
-    for number, (part, mask) in enumerate(in_order(units, size)):
-        some = np.zeros(part.shape, bool)
-        some[: len(units) - number * size] = scored[number * size : (number + 1) * size]
-        yield part, some, gather(np, source, part, mask)
-
-
-def predict(
-    config: ConfigDict, study: Study, dataset: Dataset, networks: list[Trained], rows: np.ndarray
-) -> np.ndarray:
-    """What trained networks say of examples.
-
-    Args:
-        config: of the run, `model.name` being the networks'.
-        study: its study.
-        dataset: with the examples.
-        networks: members of one model.
-        rows: [n] int64 of the index, ascending within each recording.
-
-    Returns:
-        [n_networks, n, n_classes] float32 probabilities, without dropout (`config.test.dropout` is for papers' tables).
-
-    Raises:
-        UserError: the networks' weights are not those of the configuration's model.
-    """
-    from tqdm import tqdm
-
-    place = {row: number for number, row in enumerate(rows.tolist())}
-    found = np.empty((len(networks), len(rows), len(study.classes(config))), np.float32)
-    apply = applied(config, study, dataset, networks)
-    seen = batches(config, study, dataset, rows)
-    for part, scored, batch in tqdm(seen, desc="predicting", unit="batch", disable=None):
-        where = [place[row] for row in part[scored].tolist()]
-        for number, probabilities in enumerate(apply(batch)):
-            found[number, where] = np.asarray(probabilities)[scored]
-    return found
-
-
-def applied(
-    config: ConfigDict, study: Study, dataset: Dataset, networks: Sequence[Trained]
-) -> Callable[[Batch], Iterator[jax.Array]]:
-    """Compiled: batch -> probabilities of each network; a frozen backbone, the same in all, is gone through once."""
-    model, inputs, decide = study.model(config, dataset), study.inputs(config), study.predict(config)
-    backbone = study.backbone(config)
-    features = jax.device_put(networks[0].variables["params"]["features"]) if backbone else None
-    weights = [jax.device_put((_above(one.variables) if backbone else one.variables, one.stats)) for one in networks]
-    model = model.clone(on_maps=True) if backbone else model
-
-    @jax.jit
-    def see(features: Any, stats: Any, batch: Batch) -> jax.Array:
-        images = inputs(stats, jax.tree.map(jnp.asarray, batch), None, False)["inputs"]
-        if backbone is None:
-            return images
-        maps: Any = backbone.apply({"params": features}, images.reshape(-1, *images.shape[-3:]))
-        return maps.reshape(*images.shape[:-3], *maps.shape[1:])
-
-    @jax.jit
-    def answer(variables: Any, seen: jax.Array, mask: jax.Array) -> jax.Array:
-        return decide(model.apply(variables, seen, train=False, mask=mask))
-
-    def apply(batch: Batch) -> Iterator[jax.Array]:
-        seen = None
-        for one, (variables, stats) in zip(networks, weights, strict=True):
-            try:
-                seen = see(features, stats, batch) if seen is None or backbone is None else seen
-                yield answer(variables, seen, batch["mask"])
-            except FlaxError as error:
-                text = " ".join(str(error).split())
-                raise UserError(f"weights {one.names} don't fit {config.model.name}: {text}") from error
-
-    return apply
-
-
-def _above(variables: dict[str, Any]) -> dict[str, Any]:
-    """A network's variables without its backbone's."""
-    params = {name: tree for name, tree in variables["params"].items() if name != "features"}
-    return {**variables, "params": params}
+    for place, member in enumerate(group):
+        of_member, of_stats = members.pick((variables, stats), place, mesh)
+        if backbone is not None:
+            of_member = add_backbone(of_member, backbone)
+        if jax.process_index() == 0:
+            write(folder, member.names(), of_member, of_stats)

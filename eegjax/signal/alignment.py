@@ -13,7 +13,7 @@ from eegjax.errors import UserError
 SMALLEST_EIGENVALUE = 1e-10  # of the largest; below it float32 trials hold rounding only
 
 
-def euclidean_alignment_matrix(trials: np.ndarray) -> np.ndarray:
+def fit_euclidean_alignment(trials: np.ndarray) -> np.ndarray:
     """Return the inverse square root of the mean covariance of one subject's (or session's) trials.
 
     Args:
@@ -23,7 +23,7 @@ def euclidean_alignment_matrix(trials: np.ndarray) -> np.ndarray:
         [n_chans, n_chans] float64, symmetric, 1/unit: R^(-1/2) with R = mean over trials of X'X / n_times.
 
     Raises:
-        UserError: there is no trial, one has NaN, or the channels aren't independent of each other.
+        UserError: `trials` are none, or hold NaN, or their channels aren't independent of each other.
     """
     if not len(trials):
         raise UserError("found no trial to align by, expected at least one of each subject")
@@ -41,5 +41,13 @@ def euclidean_alignment_matrix(trials: np.ndarray) -> np.ndarray:
 
 
 def align(trials: jax.Array | np.ndarray, matrix: np.ndarray) -> jax.Array | np.ndarray:
-    """Align trials [..., n_times, n_chans] float32 by a matrix [n_chans, n_chans]; the result has no unit."""
+    """Align trials by the matrix of their subject or session.
+
+    Args:
+        trials: [..., n_times, n_chans] float32, in the unit of what the matrix was fitted on.
+        matrix: [n_chans, n_chans] float, from `fit_euclidean_alignment`.
+
+    Returns:
+        [..., n_times, n_chans] float32 without a unit.
+    """
     return trials @ matrix.astype(trials.dtype)  # the matrix is symmetric: no transpose

@@ -29,8 +29,8 @@ def band_pass(
         stretch that is too short for it.
 
     Raises:
-        UserError: the edges aren't between 0 and half the sampling rate or in the wrong order; or a zero-phase filter
-            is given less than three periods of its slowest edge.
+        UserError: an edge isn't between 0 and half the sampling rate, or the two aren't in order; or a zero-phase
+            filter is given less than three periods of its slowest edge.
     """
     edges = {"l_freq_hz": l_freq_hz, "h_freq_hz": h_freq_hz}
     given = [edge for edge in edges.values() if edge is not None]
@@ -59,7 +59,8 @@ def notch(x: np.ndarray, sfreq: float, freq_hz: float, *, causal: bool) -> np.nd
         [n_times, n_chans] of x's dtype, computed in float64.
 
     Raises:
-        UserError: the band isn't between 0 and half the sampling rate, or a zero-phase filter is given too little.
+        UserError: the band around `freq_hz` isn't between 0 and half the sampling rate, or a zero-phase filter is given
+            less than three periods of its width.
     """
     edges = (freq_hz - NOTCH_WIDTH_HZ / 2, freq_hz + NOTCH_WIDTH_HZ / 2)
     for edge in edges:

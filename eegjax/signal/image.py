@@ -48,11 +48,11 @@ def jet(n_levels: int = 255) -> np.ndarray:
 
 
 def colour(levels: jax.Array, table: np.ndarray) -> jax.Array:
-    """Look levels up in a colour table: [...] uint8 -> [..., n_colours] float32."""
+    """Look levels up in a colour table: [...] uint8, by [n_levels, n_colours] -> [..., n_colours] float32."""
     return jnp.asarray(table)[levels.astype(jnp.int32)]
 
 
-def crop(frames: jax.Array, fraction: jax.Array, n_frames: int) -> jax.Array:
+def crop_frames(frames: jax.Array, fraction: jax.Array, n_frames: int) -> jax.Array:
     """The `n_frames` frames that begin a fraction of a frame after the first, by linear interpolation.
 
     Args:
@@ -68,11 +68,11 @@ def crop(frames: jax.Array, fraction: jax.Array, n_frames: int) -> jax.Array:
 
 
 def resize(images: jax.Array, height: int, width: int) -> jax.Array:
-    """Resize [..., h, w, n_channels] to [..., height, width, n_channels], linear, antialiased when shrinking."""
+    """Resize [..., h, w, n_channels] to [..., height, width, n_channels] float, linear, antialiased if smaller."""
     shape = (*images.shape[:-3], height, width, images.shape[-1])
     return jax.image.resize(images, shape, "linear", antialias=True)
 
 
 def to_image(frames: jax.Array) -> jax.Array:
-    """[..., n_frames, n_freqs] -> [..., n_freqs, n_frames, 1]: time to the right, high frequencies at the top."""
+    """[..., n_frames, n_freqs] -> [..., n_freqs, n_frames, 1] of any dtype: time to the right, the highest on top."""
     return jnp.flip(jnp.swapaxes(frames, -1, -2), -2)[..., None]

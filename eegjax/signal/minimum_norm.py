@@ -21,7 +21,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from eegjax.errors import UserError, did_you_mean
+from eegjax.errors import UserError, check_choice
 
 METHODS = ("MNE", "dSPM", "sLORETA", "eLORETA")
 DEPTH_LIMIT = 10.0  # fields weaker than the strongest by more than this are weighted alike, as in MNE-Python
@@ -72,17 +72,16 @@ def make_operator(
         depth: exponent of the depth weighting (Lin et al. 2006), 0.8 is MNE-Python's; None weights all alike, and
             eLORETA, which finds the weights itself, takes nothing else. A fixed orientation is weighted by its own
             field (MNE-Python's `allow_fixed_depth`).
-        ch_names: names of the electrodes, for `apply` to compare.
+        ch_names: names of the electrodes, for `apply_operator` to compare.
 
     Returns:
-        The operator, for `apply`.
+        The operator, for `apply_operator`.
 
     Raises:
-        UserError: an argument isn't one of the above, isn't finite, or doesn't fit the lead field's channels; a source
-            has no field; eLORETA's weights don't come to rest.
+        UserError: `method` is none of `METHODS`; an argument isn't finite, lies outside its range, or doesn't fit the
+            lead field's channels; a source has no field; eLORETA's weights don't come to rest.
     """
-    if method not in METHODS:
-        raise UserError(f"method: found '{method}', expected {', '.join(METHODS)}.{did_you_mean(method, METHODS)}")
+    check_choice("method", method, METHODS)
     _check_positive("lambda2", lambda2)
     if depth is not None:
         _check_positive("depth", depth)
@@ -114,17 +113,17 @@ def make_lcmv(
         lead_field: [n_chans, n_sources, n_orient] float, V / (A m), as in `make_operator`.
         voltages: [n_times, n_chans] float, V: at least 100 time points, whose covariance is taken.
         reg: what is added to the diagonal of the whitened covariance, as a share of its mean.
-        noise_cov: as in `make_operator`.
+        noise_cov: [n_chans, n_chans] float, V², as in `make_operator`.
         unit_noise_gain: divide by the noise that passes (its 3 x 3 block where the orientation is free, MNE-Python's
             "unit-noise-gain-invariant"), so that deep sources don't win by their noise; False passes
             amplitudes as they are.
-        ch_names: names of the electrodes of the lead field, for `apply` to compare.
+        ch_names: names of the electrodes of the lead field, for `apply_operator` to compare.
 
     Returns:
-        The operator, for `apply`.
+        The operator, for `apply_operator`.
 
     Raises:
-        UserError: there are fewer than 100 time points, or an argument isn't finite or doesn't fit the others.
+        UserError: `voltages` have fewer than 100 time points, or an argument isn't finite or doesn't fit the others.
     """
     _check_positive("reg", reg)
     fields = _average_referenced(lead_field)
@@ -141,7 +140,9 @@ def make_lcmv(
     return Operator(kernel @ whitener, _names(ch_names, n_chans))
 
 
-def apply(operator: Operator, voltages: jax.Array | np.ndarray, ch_names: Sequence[str] | None = None) -> jax.Array:
+def apply_operator(
+    operator: Operator, voltages: jax.Array | np.ndarray, ch_names: Sequence[str] | None = None
+) -> jax.Array:
     """Estimate all sources of any number of samples in one matrix product.
 
     Args:
@@ -154,7 +155,7 @@ def apply(operator: Operator, voltages: jax.Array | np.ndarray, ch_names: Sequen
         orientation is fixed, else the length of the vector.
 
     Raises:
-        UserError: there are other channels, or another number of them, than the operator was made for.
+        UserError: `voltages` have another number of channels than the operator was made for, or `ch_names` are others.
     """
     if ch_names is not None:
         _check_same_channels(ch_names, operator.ch_names)
@@ -166,7 +167,7 @@ def apply(operator: Operator, voltages: jax.Array | np.ndarray, ch_names: Sequen
 
 @jax.jit
 def amplitudes(kernel: jax.Array, voltages: jax.Array) -> jax.Array:
-    """`apply` without its checks: [n_sources, n_orient, n_chans] and [..., n_chans] give [..., n_sources]."""
+    """`apply_operator` without its checks: [n_sources, n_orient, n_chans] and [..., n_chans] give [..., n_sources]."""
     n_sources, n_orient, n_chans = kernel.shape
     # HIGHEST: accelerators otherwise round the factors, and neighbouring sources differ by less than that.
     flat = jnp.matmul(voltages, kernel.reshape(-1, n_chans).T, precision=jax.lax.Precision.HIGHEST)
@@ -198,7 +199,8 @@ def _eloreta(white: np.ndarray, lambda2: float) -> np.ndarray:
     n_white, n_sources, n_orient = white.shape
     sources = white.transpose(1, 2, 0)
     flat = np.ascontiguousarray(sources).reshape(-1, n_white)
-    blocks, last = np.tile(np.eye(n_orient), (n_sources, 1, 1)), np.zeros((n_sources, n_orient, n_orient))
+    blocks = np.tile(np.eye(n_orient), (n_sources, 1, 1))
+    last = np.zeros((n_sources, n_orient, n_orient))
     for _ in range(ELORETA_ITERATIONS):
         gram = flat.T @ (blocks @ sources).reshape(-1, n_white)
         scale = n_white / np.trace(gram)

@@ -36,7 +36,7 @@ class Multitaper(NamedTuple):
         return max(0, (n_times - self.window) // self.step + 1)
 
     def frame_at(self, time_s: np.ndarray | float) -> np.ndarray | float:
-        """The (fractional) frame whose window is centred at `time_s` seconds."""
+        """The (fractional) frame whose window is centred at a time: [...] float, seconds -> [...] float64."""
         return (time_s * self.sfreq - self.window / 2) / self.step
 
 
@@ -73,7 +73,7 @@ def multitaper_spectrogram(signal: jax.Array | np.ndarray, settings: Multitaper)
         `periodogram(window=taper, nfft=n_fft, detrend=False)`, without doubling.
 
     Raises:
-        ValueError: the signal is shorter than one window.
+        ValueError: `signal` is shorter than one window.
     """
     if signal.shape[-1] < settings.window:
         raise ValueError(f"signal of {signal.shape[-1]} samples is shorter than one window of {settings.window}")

@@ -5,15 +5,18 @@ from collections.abc import Sequence
 import jax
 import numpy as np
 
-from eegjax.errors import UserError, did_you_mean
+from eegjax.errors import check_choice
 
 
-def common_average(x: jax.Array | np.ndarray) -> jax.Array | np.ndarray:
-    """Measure against the mean of all channels: [..., n_chans] -> [..., n_chans], whose sum over channels is zero."""
+def reference_to_average(x: jax.Array | np.ndarray) -> jax.Array | np.ndarray:
+    """Measure against the mean of all channels: [..., n_chans] float -> [..., n_chans], in the same unit.
+
+    The sum over channels is zero then.
+    """
     return x - x.mean(axis=-1, keepdims=True)
 
 
-def to_channel(x: jax.Array | np.ndarray, ch_names: Sequence[str], reference: str) -> jax.Array | np.ndarray:
+def reference_to_channel(x: jax.Array | np.ndarray, ch_names: Sequence[str], reference: str) -> jax.Array | np.ndarray:
     """Measure against one channel, which becomes zero.
 
     Args:
@@ -22,14 +25,11 @@ def to_channel(x: jax.Array | np.ndarray, ch_names: Sequence[str], reference: st
         reference: one of them.
 
     Returns:
-        [..., n_chans].
+        [..., n_chans] of the same dtype and unit.
 
     Raises:
-        UserError: no channel has that name.
+        UserError: `reference` is none of `ch_names`.
     """
-    if reference not in ch_names:
-        raise UserError(
-            f"reference: found '{reference}', expected one of {', '.join(ch_names)}.{did_you_mean(reference, ch_names)}"
-        )
+    check_choice("reference", reference, ch_names)
     index = list(ch_names).index(reference)
     return x - x[..., index : index + 1]

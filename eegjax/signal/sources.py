@@ -13,7 +13,7 @@ import numpy as np
 from jax import lax
 
 from eegjax.errors import UserError
-from eegjax.signal.reference import common_average
+from eegjax.signal.reference import reference_to_average
 
 FWHM = 2 * np.sqrt(2 * np.log(2))  # full width at half maximum of a Gaussian, in standard deviations
 EDGE = 3.0  # standard deviations from a patch's centre beyond which its sources are silent
@@ -68,7 +68,7 @@ class Sample(NamedTuple):
     time_courses: jax.Array  # [n_patches, n_times] float32, -1..1; 1 if there is one instant
     snr_db: jax.Array  # [] float32, dB; infinite without noise, and -infinite where all is silent
     clean: jax.Array  # [n_chans], or [n_times, n_chans] if there are several instants: float32, V, without noise
-    voltages: jax.Array  # likewise, with noise; average reference
+    voltages: jax.Array  # [n_chans], or [n_times, n_chans]: float32, V, with noise; average reference
 
 
 class _State(NamedTuple):
@@ -90,16 +90,21 @@ def make_source_space(
     lead_field: np.ndarray,
     n_sources: int | None = None,
 ) -> SourceSpace:
-    """A head's arrays in single precision, padded to a number of sources so that heads can be stacked.
+    """Put a head's arrays into single precision, padded to a number of sources so that heads can be stacked.
 
     Args:
-        sources_m, orientations, depth_m, zone, lead_field: as in `SourceSpace`, of any precision.
+        sources_m: [n_found, 3] float, m.
+        orientations: [n_found, 2, 3] float, unit vectors without a unit: the normal and a tangent.
+        depth_m: [n_found] float, m, distance to the inner skull.
+        zone: [n_found] int, 0 and up.
+        lead_field: [n_chans, n_found, 3] float, V / (A m), average reference.
         n_sources: of the result; None for as many as there are.
 
     Raises:
-        UserError: the arrays don't belong together, hold NaN, or there are more sources than asked for.
+        UserError: the arrays don't belong together, hold NaN, or have more sources than `n_sources`.
     """
-    found, n_chans = len(sources_m), len(lead_field)
+    found = len(sources_m)
+    n_chans = len(lead_field)
     n_sources = found if n_sources is None else n_sources
     if not 0 < found <= n_sources:
         raise UserError(f"n_sources: found {n_sources} for a head of {found} sources, expected at least as many")
@@ -123,7 +128,7 @@ def make_source_space(
     )
 
 
-def simulate(
+def simulate_sources(
     key: jax.Array, head: SourceSpace, settings: Patches | Zones, noise_factor: jax.Array | None = None
 ) -> Sample:
     """Draw a brain state and the voltages that it causes.
@@ -133,14 +138,14 @@ def simulate(
     sample that would have had sources: its noise is no stronger or weaker than that of others.
 
     Args:
-        key: a JAX key.
+        key: [] key of JAX's, of any dtype that a key has.
         head: one head (not stacked), in arrays of JAX or NumPy.
         settings: `Patches` or `Zones`; static.
         noise_factor: [n_chans, n_chans] float32, F with F F' the noise's covariance up to a factor, before the average
             is taken out; None for white noise. Instants are independent of each other.
 
     Raises:
-        UserError: a range of the settings is upside down, or a number below the least that makes sense.
+        UserError: a range of `settings` is upside down, or one of its numbers is below the least that makes sense.
     """
     _check(settings)
     head = SourceSpace(*map(jnp.asarray, head))
@@ -150,7 +155,8 @@ def simulate(
     else:
         state = _draw_zones(state_key, head, settings)
     clean = _referenced(_project(head, state))
-    noise, snr_db = jnp.zeros_like(clean), jnp.float32(jnp.inf)
+    noise = jnp.zeros_like(clean)
+    snr_db = jnp.float32(jnp.inf)
     if settings.snr_db is not None:
         snr_db = _uniform(snr_key, settings.snr_db)
         noise = _noise(noise_key, clean, snr_db, noise_factor)
@@ -160,7 +166,8 @@ def simulate(
         patch=jnp.where(silent, -1, state.patch),
         centres=jnp.where(silent, -1, state.centres),
     )
-    clean, snr_db = jnp.where(silent, 0, clean), jnp.where(silent, -jnp.inf, snr_db)
+    clean = jnp.where(silent, 0, clean)
+    snr_db = jnp.where(silent, -jnp.inf, snr_db)
     return Sample(*state, snr_db=snr_db, clean=clean, voltages=clean + noise)
 
 
@@ -214,7 +221,8 @@ def _draw_patches(key: jax.Array, head: SourceSpace, settings: Patches) -> _Stat
 
 def _draw_centres(key: jax.Array, head: SourceSpace, n_patches: int, n_strata: int) -> jax.Array:
     """Draw a depth, then a source there, of a zone not yet taken while there is one: [n_patches] int32."""
-    valid, zone = head.valid, head.zone
+    valid = head.valid
+    zone = head.zone
     deepest = jnp.max(head.depth_m, where=valid, initial=-jnp.inf)
     shallowest = jnp.min(head.depth_m, where=valid, initial=jnp.inf)
     share = (head.depth_m - shallowest) / jnp.maximum(deepest - shallowest, 1e-9)
@@ -251,8 +259,10 @@ def _draw_zones(key: jax.Array, head: SourceSpace, settings: Zones) -> _State:
     that every zone has a point if `n_active` allows.
     """
     centre_key, width_key, peak_key = jax.random.split(key, 3)
-    zone, sources_m = head.zone, head.sources_m
-    valid, n_sources = head.valid & (zone < settings.n_zones), len(zone)
+    zone = head.zone
+    sources_m = head.sources_m
+    valid = head.valid & (zone < settings.n_zones)
+    n_sources = len(zone)
     order = jnp.where(valid, jax.random.permutation(centre_key, n_sources), -1)
     first = jax.ops.segment_max(order, zone, settings.n_zones)  # of a zone's sources the highest number is its centre
     at = jnp.where(valid & (order == first[zone]), jnp.arange(n_sources, dtype=jnp.int32), -1)
@@ -286,7 +296,7 @@ def _project(head: SourceSpace, state: _State) -> jax.Array:
 
 
 def _referenced(voltages: jax.Array) -> jax.Array:
-    return jnp.asarray(common_average(voltages))
+    return jnp.asarray(reference_to_average(voltages))
 
 
 def _noise(key: jax.Array, clean: jax.Array, snr_db: jax.Array, factor: jax.Array | None) -> jax.Array:

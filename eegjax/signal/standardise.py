@@ -63,21 +63,22 @@ def _moving_mean(x: jax.Array, factor_new: float) -> jax.Array:
 
 
 class Scale(NamedTuple):
-    """Mean and standard deviation of training trials, float32, of a shape that broadcasts over [n_times, n_chans]."""
+    """Mean and standard deviation of training trials, of shapes that broadcast over [n_times, n_chans]."""
 
-    mean: np.ndarray
-    sd: np.ndarray
+    mean: np.ndarray  # [1, n_chans] or [n_times, 1] float32, in the trials' unit
+    sd: np.ndarray  # [1, n_chans] or [n_times, 1] float32, in the trials' unit, above 0
 
 
 def fit_per_channel(trials: np.ndarray) -> Scale:
-    """Fit one mean and one standard deviation per channel on [n_trials, n_times, n_chans], training trials only."""
+    """Fit one mean and one standard deviation per channel on training trials, [n_trials, n_times, n_chans] float."""
     return _fit(trials, (0, 1), "channel")
 
 
 def fit_per_time_sample(trials: np.ndarray) -> Scale:
     """Fit one mean and one standard deviation per time sample, over trials and channels: the motor-imagery paper's.
 
-    It keeps the channels' offsets and gains apart, which a network can't undo from a single trial.
+    Of training trials alone, [n_trials, n_times, n_chans] float. It keeps the channels' offsets and gains apart, which
+    a network can't undo from a single trial.
     """
     return _fit(trials, (0, 2), "time sample")
 
@@ -91,5 +92,13 @@ def _fit(trials: np.ndarray, over: tuple[int, int], each: str) -> Scale:
 
 
 def z_score(trials: jax.Array | np.ndarray, scale: Scale) -> jax.Array | np.ndarray:
-    """Standardise [..., n_times, n_chans] float32 by what was fitted on training trials."""
+    """Standardise trials by what was fitted on training trials.
+
+    Args:
+        trials: [..., n_times, n_chans] float32, in the unit of what it was fitted on.
+        scale: the mean and standard deviation to take.
+
+    Returns:
+        [..., n_times, n_chans] float32, z-scores.
+    """
     return (trials - scale.mean) / scale.sd

@@ -16,7 +16,7 @@ from jax import lax
 from scipy.ndimage import binary_dilation
 from scipy.spatial import cKDTree
 
-from eegjax.errors import UserError, did_you_mean
+from eegjax.errors import UserError, check_choice
 
 SCALINGS = ("separate", "paired", "affine")
 COLLISIONS = ("last", "max", "mean")
@@ -35,22 +35,22 @@ class Grid(NamedTuple):
         """The voxels that hold points: [..., 3] float, mm -> [..., 3] int32 in 0..n - 1.
 
         Raises:
-            UserError: a point lies outside the cube.
+            UserError: one of `points_mm` lies outside the cube.
         """
-        place = self._place(points_mm)
-        outside = ~((place >= 0) & (place < self.n)).all(-1)
+        voxel = self._to_grid(points_mm)
+        outside = ~((voxel >= 0) & (voxel < self.n)).all(-1)
         if outside.any():
             raise UserError(
                 f"found {outside.sum()} of {outside.size} points outside the grid, expected all inside: make the grid "
                 "from all points that it is to hold"
             )
-        return place.astype(np.int32)
+        return voxel.astype(np.int32)
 
     def to_nearest_voxel(self, points_mm: np.ndarray) -> np.ndarray:
-        """Likewise, but what lies outside the cube belongs to the voxel at its border: [..., 3] int32."""
-        return np.clip(self._place(points_mm), 0, self.n - 1).astype(np.int32)
+        """The same, but what lies outside belongs to the voxel at its border: [..., 3] float, mm -> [..., 3] int32."""
+        return np.clip(self._to_grid(points_mm), 0, self.n - 1).astype(np.int32)
 
-    def _place(self, points_mm: np.ndarray) -> np.ndarray:
+    def _to_grid(self, points_mm: np.ndarray) -> np.ndarray:
         return np.floor((np.asarray(points_mm, np.float64) - self.origin_mm) / self.voxel_mm + ROUNDING)
 
     def to_mm(self, voxels: np.ndarray) -> np.ndarray:
@@ -62,7 +62,8 @@ def make_grids(electrodes_mm: np.ndarray, sources_mm: np.ndarray, n: int, scalin
     """Make the grid of the electrodes and that of the sources.
 
     Args:
-        electrodes_mm, sources_mm: [n_points, 3] float, mm.
+        electrodes_mm: [n_points, 3] float, mm.
+        sources_mm: [n_points, 3] float, mm.
         n: voxels along a side.
         scaling: "separate", the paper's: each axis is scaled from its least coordinate to its greatest, for electrodes
             and for sources, so that how they lie to each other is lost. "paired", the other one of the paper's code:
@@ -73,12 +74,9 @@ def make_grids(electrodes_mm: np.ndarray, sources_mm: np.ndarray, n: int, scalin
         Two grids, the same one twice unless separate.
 
     Raises:
-        UserError: there is no such scaling, or the points have no extent along an axis.
+        UserError: `scaling` is none of `SCALINGS`, or the points have no extent along an axis.
     """
-    if scaling not in SCALINGS:
-        raise UserError(
-            f"scaling: found '{scaling}', expected one of {', '.join(SCALINGS)}.{did_you_mean(scaling, SCALINGS)}"
-        )
+    check_choice("scaling", scaling, SCALINGS)
     if scaling == "separate":
         return _min_max(electrodes_mm, n), _min_max(sources_mm, n)
     both = np.concatenate([electrodes_mm, sources_mm])
@@ -111,15 +109,15 @@ def _box(points_mm: np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray]:
     return low, extent
 
 
-def pairs_in_one_voxel(voxels: np.ndarray) -> int:
+def count_pairs_in_one_voxel(voxels: np.ndarray) -> int:
     """How many pairs of points share a voxel: [n_points, 3] int -> a number."""
     _, counts = np.unique(voxels, axis=0, return_counts=True)
     return int((counts * (counts - 1) // 2).sum())
 
 
-def coarseness(grid: Grid, sources_mm: np.ndarray) -> str | None:
+def describe_coarseness(grid: Grid, sources_mm: np.ndarray) -> str | None:
     """Say, for a note, how many pairs of sources [n_sources, 3] mm a grid can't hold apart; None if it can all."""
-    pairs = pairs_in_one_voxel(grid.to_voxel(sources_mm))
+    pairs = count_pairs_in_one_voxel(grid.to_voxel(sources_mm))
     size = " x ".join(f"{mm:.1f}" for mm in grid.voxel_mm)
     return (
         f"a grid of {grid.n} voxels a side ({size} mm each) is too coarse to hold all sources apart: {pairs:,} pairs "
@@ -130,7 +128,7 @@ def coarseness(grid: Grid, sources_mm: np.ndarray) -> str | None:
 
 
 @partial(jax.jit, static_argnames=("n", "collisions", "side"))
-def scatter(
+def scatter_to_voxels(
     values: jax.Array, voxels: jax.Array | np.ndarray, n: int, collisions: str = "last", side: int = 1
 ) -> jax.Array:
     """Put values at their voxels, as cubes if wanted.
@@ -150,16 +148,12 @@ def scatter(
         [..., n, n, n] float32, zero where there is no point.
 
     Raises:
-        UserError: there is no such way of collisions or no such side.
+        UserError: `collisions` is none of `COLLISIONS`, or `side` none of `SIDES`.
     """
-    if collisions not in COLLISIONS:
-        raise UserError(
-            f"collisions: found '{collisions}', expected one of {', '.join(COLLISIONS)}."
-            f"{did_you_mean(collisions, COLLISIONS)}"
-        )
+    check_choice("collisions", collisions, COLLISIONS)
     at = _cubes(jnp.asarray(voxels), n, side)
-    place = {"last": _last, "max": _largest, "mean": _mean}[collisions]
-    volume = place(jnp.asarray(values), at, n**3)
+    write = {"last": _last, "max": _largest, "mean": _mean}[collisions]
+    volume = write(jnp.asarray(values), at, n**3)
     return volume.reshape(*values.shape[:-1], n, n, n)
 
 
@@ -211,7 +205,7 @@ def _empty(values: jax.Array, n_voxels: int) -> jax.Array:
     return jnp.zeros((*values.shape[:-1], n_voxels), values.dtype)
 
 
-def grid_mask(grid: Grid, sources_mm: np.ndarray, side: int = 1) -> np.ndarray:
+def make_grid_mask(grid: Grid, sources_mm: np.ndarray, side: int = 1) -> np.ndarray:
     """The voxels that can hold a source, or a voxel of its cube, wherever exactly the sources lie.
 
     Sources stand for the cortex between them: what is as near to one of them as they are to each other where they are
@@ -241,7 +235,7 @@ def grid_mask(grid: Grid, sources_mm: np.ndarray, side: int = 1) -> np.ndarray:
 
 
 @partial(jax.jit, static_argnames="side")
-def cube_centres(volume: jax.Array, side: int, threshold: float = 0.0) -> jax.Array:
+def find_cube_centres(volume: jax.Array, side: int, threshold: float = 0.0) -> jax.Array:
     """Undo the dilation: find the centres of cubes.
 
     What isn't above the threshold is background. The cube whose mean over the voxels inside the grid is the highest is
@@ -262,7 +256,7 @@ def cube_centres(volume: jax.Array, side: int, threshold: float = 0.0) -> jax.Ar
         [..., n, n, n] float32: the volume at the centres, zero elsewhere.
 
     Raises:
-        UserError: there is no such side.
+        UserError: `side` is none of `SIDES`.
     """
     _check_side(side)
     n = volume.shape[-1]
@@ -289,7 +283,8 @@ def _foremost(mean: jax.Array, precedence: jax.Array, side: int) -> jax.Array:
     """The highest precedence among the highest means of the cube around each voxel: [..., n, n, n] int32."""
     precedence = jnp.broadcast_to(precedence, mean.shape)
     for axis in range(-3, 0):
-        means, precedences = _shifted(mean, side, axis, -1), _shifted(precedence, side, axis, -1)
+        means = _shifted(mean, side, axis, -1)
+        precedences = _shifted(precedence, side, axis, -1)
         mean = reduce(jnp.maximum, means)
         highest = [jnp.where(m == mean, p, -1) for m, p in zip(means, precedences, strict=True)]
         precedence = reduce(jnp.maximum, highest)

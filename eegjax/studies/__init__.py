@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 from eegjax.errors import UserError, did_you_mean
 
 if TYPE_CHECKING:
+    from ml_collections import ConfigDict
+
     from eegjax.run.study import Study
 
 NAMES = ("sleep", "motor_imagery", "inverse")
@@ -29,3 +31,16 @@ def check_name(name: str, given_as: str) -> None:
     """
     if name not in NAMES:
         raise UserError(f"{given_as} is '{name}'; there are {', '.join(NAMES)}.{did_you_mean(name, NAMES)}")
+
+
+def get_config(name: str, argument: str = "") -> "ConfigDict":
+    """The configuration of a study, unlocked.
+
+    Args:
+        name: of the study, one of `NAMES`.
+        argument: `protocol[,key=value...]`; empty means its first protocol.
+
+    Raises:
+        UserError: an unknown protocol, key or value.
+    """
+    return importlib.import_module(f"eegjax.studies.{name}.config").get_config(argument)

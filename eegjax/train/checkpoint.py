@@ -28,7 +28,8 @@ class Checkpoints:
         self._manager = ocp.CheckpointManager(self._folder, options=options)
         self._every_s = every_s
         self._saved_s = time.monotonic()
-        self._saving, self._took_s = False, 0.0
+        self._saving = False
+        self._took_s = 0.0
 
     def due(self, step: int, epoch_ends: bool = False) -> bool:
         """Whether to save now, asked once per step: at the end of an epoch, and every `every_s` seconds.
@@ -46,7 +47,8 @@ class Checkpoints:
     def _late(self, epoch_ends: bool) -> bool:
         since_s = time.monotonic() - self._saved_s
         if self._saving and not self._manager.is_saving_in_progress():
-            self._saving, self._took_s = False, since_s
+            self._saving = False
+            self._took_s = since_s
         pause_s = 5 * self._took_s if self._took_s > SLOW_S else 0.0
         busy = self._saving and since_s > SLOW_S
         return not busy and since_s >= max(pause_s, 0.0 if epoch_ends else self._every_s)
@@ -70,7 +72,8 @@ class Checkpoints:
                     "free some space and start the same command again to continue from it"
                 ) from error
             raise
-        self._saved_s, self._saving = begun_s, not wait
+        self._saved_s = begun_s
+        self._saving = not wait
         self._took_s = time.monotonic() - begun_s if wait else 0.0
 
     def restore(self, state: Any) -> Any | None:

@@ -15,7 +15,7 @@ from eegjax.errors import UserError
 from eegjax.files import disk_errors, locked
 
 
-def kept(
+def load_or_compute(
     path: Path,
     n_rows: int,
     shape: tuple[int, ...],
@@ -41,7 +41,8 @@ def kept(
         [n_rows, *shape] float32, memory-mapped and read-only.
 
     Raises:
-        UserError: the disk is full (what is there is continued later) or not writable, or the file is another one.
+        UserError: the disk is full (what is there is continued later) or can't be written to, or the file at `path` is
+            of other rows or another shape.
     """
     if not path.exists():
         with locked(path.with_name(f".{path.name}.lock")):
@@ -65,7 +66,8 @@ def _compute_into(
 ) -> None:
     from tqdm import tqdm
 
-    part, n_rows = path.with_name(f".{path.name}.part"), shape[0]
+    part = path.with_name(f".{path.name}.part")
+    n_rows = shape[0]
     with disk_errors(path):
         first = _begun(part, shape, chunk)
     seconds = 0.5 if sys.stderr.isatty() else 15.0  # where nobody watches, a line now and then

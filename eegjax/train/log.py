@@ -76,7 +76,8 @@ class Progress:
         self._bar = tqdm(
             total=total_steps, initial=first_step, desc=label, unit="step", mininterval=seconds, disable=not shown
         )
-        self._step, self._since_s = first_step, time.monotonic()
+        self._step = first_step
+        self._since_s = time.monotonic()
 
     def step(self) -> None:
         """One more step is under way."""
@@ -86,7 +87,8 @@ class Progress:
         """Steps per second from the step that was asked for last to this one, which the device has just finished."""
         now = time.monotonic()
         rate = (finished_step - self._step) / max(now - self._since_s, 1e-9)
-        self._step, self._since_s = finished_step, now
+        self._step = finished_step
+        self._since_s = now
         return rate
 
     def show(self, loss: float, rate: float) -> None:

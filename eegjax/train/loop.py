@@ -2,13 +2,13 @@
 
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from eegjax.data.feed import Batch, Feed, Sampler, batch_indices, prefetch
+from eegjax.data.feed import Batch, Feed, Sampler, draw_batch, prefetch
 from eegjax.errors import UserError
 from eegjax.train.checkpoint import Checkpoints
 from eegjax.train.log import MetricLog, Progress, averages
@@ -49,9 +49,23 @@ class Plan(NamedTuple):
     def rows(self, step: int) -> tuple[np.ndarray, np.ndarray]:
         """The rows [member, batch, ...] and mask of a step."""
         members = zip(self.samplers, self.seeds, strict=True)
-        pairs = [batch_indices(sampler, seed, *divmod(step, sampler.n_steps)) for sampler, seed in members]
+        pairs = [draw_batch(sampler, seed, *divmod(step, sampler.n_steps)) for sampler, seed in members]
         rows, masks = zip(*pairs, strict=True)
         return np.stack(rows), np.stack(masks)
+
+
+class AfterEpoch(Protocol):
+    """What is done with a state after every epoch, before it is saved: what this writes is there after a kill.
+
+    Args:
+        number: epochs that have ended.
+        state: at that moment.
+
+    Returns:
+        The state to go on with, and metrics for the log, name -> (sum, count) over members; none is no line.
+    """
+
+    def __call__(self, number: int, state: TrainState) -> tuple[TrainState, dict[str, Any]]: ...
 
 
 def train(
@@ -59,17 +73,15 @@ def train(
     plan: Plan,
     feed: Feed,
     step_function: Callable[[Any, TrainState, Batch], tuple[TrainState, Any]],
-    validate: Callable[[TrainState], tuple[TrainState, Any]] | None,
+    after_epoch: AfterEpoch,
     *,
     checkpoints: Checkpoints,
     log: MetricLog,
     log_every_steps: int,
     max_bad_steps: int,
     describe: Callable[[np.ndarray], str],
-    part: str = "validation",
     max_loss: float = 0.0,
     steps_taken: str = "Try a lower config.train.learning_rate",
-    keep: Callable[[int, TrainState], None] | None = None,
 ) -> tuple[TrainState, int]:
     """Train from the newest checkpoint, or from `state`, to the end.
 
@@ -78,16 +90,14 @@ def train(
         plan: what to train.
         feed: makes the batches.
         step_function: compiled; (resident data, state, batch) -> (state, metrics).
-        validate: (state) -> (state, metrics), after every epoch; None where no part but the training part is watched.
+        after_epoch: called after every epoch: validation, early stopping, keeping weights.
         checkpoints: of this program.
         log: of the run.
         log_every_steps: how often a line is written (and at the end of an epoch).
         max_bad_steps: skipped steps in a row after which the run stops.
         describe: rows -> where those examples come from, for the error.
-        part: what `validate` measures on; the log's names begin with it.
         max_loss: the run stops at a log line with a larger loss; 0: never.
         steps_taken: how large steps can be and what makes them smaller, from `steps_taken`, for the error.
-        keep: (number of epochs, state) after every epoch, before it is saved: what it writes is there after a kill.
 
     Returns:
         The last state, saved, and the number of steps taken now.
@@ -112,11 +122,9 @@ def train(
                 state, metrics = step_function(feed.resident, state, batch)
                 writer.add(step, metrics)
                 epoch_ends = (step + 1) % plan.steps_per_epoch == 0
-                if epoch_ends and validate is not None:
-                    state, values = validate(state)
-                    writer.validated(step, values, part)
-                if epoch_ends and keep is not None:
-                    keep((step + 1) // plan.steps_per_epoch, state)
+                if epoch_ends:
+                    state, values = after_epoch((step + 1) // plan.steps_per_epoch, state)
+                    writer.epoch_ended(step, values)
                 asked = preemption.asked(step)
                 due = checkpoints.due(step, epoch_ends)  # asked by all processes at the same steps
                 if due or asked:
@@ -124,7 +132,7 @@ def train(
                     checkpoints.save(step + 1, state, wait=asked)
                 if asked:
                     raise Preempted(f"asked to stop at step {step + 1} of {plan.total_steps}; saved")
-                if epoch_ends and validate is not None and bool(_all_stopped(state)):
+                if epoch_ends and bool(_all_stopped(state)):
                     break
             writer.flush()
             checkpoints.save(_step_of(state), state, wait=True)
@@ -138,7 +146,8 @@ def steps_taken(train: ConfigDict) -> str:
     """How large a training's steps can be, as a sentence with what makes them smaller."""
     if train.optimizer == LBFGS:
         return "Steps are as long as the line search of 'lbfgs' makes them: try another config.train.optimizer"
-    rate, norm = f"config.train.learning_rate is {train.learning_rate:g}", f"config.train.clip_norm {train.clip_norm:g}"
+    rate = f"config.train.learning_rate is {train.learning_rate:g}"
+    norm = f"config.train.clip_norm {train.clip_norm:g}"
     if train.clip_norm:
         return f"Gradients were clipped ({norm}), {rate}: lower one of them"
     return f"Gradients were not clipped ({norm}), {rate}: clip with --config.train.clip_norm=1, or lower the rate"
@@ -202,7 +211,11 @@ class _Writer:
     def __init__(
         self, plan: Plan, log: MetricLog, every: int, limits: _Limits, describe: Callable[[np.ndarray], str], first: int
     ) -> None:
-        self._plan, self._log, self._every, self._limits, self._describe = plan, log, every, limits, describe
+        self._plan = plan
+        self._log = log
+        self._every = every
+        self._limits = limits
+        self._describe = describe
         label = " ".join(str(plan.members[0][name]) for name in ("model", "fold") if name in plan.members[0])
         self._progress = Progress(label, plan.total_steps, first, jax.process_index() == 0)
         self._waiting: tuple[int, Any] | None = None
@@ -239,12 +252,13 @@ class _Writer:
             f"recordings. {_course(self._lines[place])}. {self._limits.steps_taken}"
         )
 
-    def validated(self, step: int, values: Any, part: str) -> None:
+    def epoch_ended(self, step: int, values: dict[str, Any]) -> None:
+        if not values:
+            return
         self.flush()
         values = jax.tree.map(np.asarray, values)
         for place, member in enumerate(self._plan.members):
-            numbers = {f"{part}_{name}": value for name, value in averages(values, place).items()}
-            self._log.write(member, step + 1, step // self._plan.steps_per_epoch, numbers)
+            self._log.write(member, step + 1, step // self._plan.steps_per_epoch, averages(values, place))
 
     def close(self) -> None:
         self._progress.close()

@@ -6,6 +6,7 @@ members run one after another.
 """
 
 from collections.abc import Callable, Sequence
+from functools import cache
 from typing import Any
 
 import jax
@@ -133,6 +134,16 @@ def stack(trees: Sequence[Any], places: int, sharding: NamedSharding) -> Any:
     padded = [*trees, *[trees[-1]] * (places - len(trees))]
     # Leaf by leaf on the host: on the devices all of them would lie there twice.
     return jax.tree.map(lambda *leaves: put(np.stack(jax.device_get(leaves)), sharding), *padded)
+
+
+def pick(tree: Any, place: int, mesh: Mesh) -> Any:
+    """One member of a stacked tree, whole on every device; all processes call this together."""
+    return _picker(everywhere(mesh))(tree, place)
+
+
+@cache
+def _picker(sharding: NamedSharding) -> Callable[[Any, int], Any]:
+    return jax.jit(lambda tree, place: jax.tree.map(lambda leaf: leaf[place], tree), out_shardings=sharding)
 
 
 def put(leaf: Any, sharding: NamedSharding) -> jax.Array:

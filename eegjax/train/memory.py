@@ -1,7 +1,7 @@
 """Whether a compiled step fits the device, and which settings make it smaller where it doesn't."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 import jax
@@ -12,7 +12,11 @@ from eegjax.errors import UserError
 from eegjax.train.optimizer import LBFGS
 
 GB = 1e9
-FOR_GRADIENT = "values for the gradient"
+
+
+def values_of(training: bool) -> str:
+    """What takes a step's memory beside weights and data, in words."""
+    return "values for the gradient" if training else "values in between"
 
 
 def check(compiled: jax.stages.Compiled, settings: str, limit_bytes: int | None = None, training: bool = True) -> None:
@@ -25,7 +29,7 @@ def check(compiled: jax.stages.Compiled, settings: str, limit_bytes: int | None 
         training: whether it is a training step, or one that predicts.
 
     Raises:
-        UserError: so, in gigabytes. Where the compiler or the device doesn't say, nothing is compared.
+        UserError: it takes more than `limit_bytes`. Where the compiler or the device doesn't say, nothing is compared.
     """
     limit_bytes = device_bytes() if limit_bytes is None else limit_bytes
     found = compiled.memory_analysis()
@@ -34,10 +38,11 @@ def check(compiled: jax.stages.Compiled, settings: str, limit_bytes: int | None 
     kept = found.argument_size_in_bytes + found.output_size_in_bytes - found.alias_size_in_bytes
     needed = kept + found.temp_size_in_bytes
     if needed > limit_bytes:
-        step, values = ("training", FOR_GRADIENT) if training else ("prediction", "values in between")
+        step = "training" if training else "prediction"
+        others = found.temp_size_in_bytes / GB
         raise UserError(
             f"a {step} step takes {needed / GB:.3g} GB on each device ({kept / GB:.3g} GB of weights and data, "
-            f"{found.temp_size_in_bytes / GB:.3g} GB of {values}), which has {limit_bytes / GB:.3g} GB: {settings}"
+            f"{others:.3g} GB of {values_of(training)}), which has {limit_bytes / GB:.3g} GB: {settings}"
         )
 
 
@@ -69,35 +74,44 @@ def explained(settings: str) -> Iterator[None]:
         raise UserError(f"the device has no memory left ({first}): {settings}") from error
 
 
-def smaller(config: ConfigDict, mesh: Mesh, batch_size: int, places: int = 1, training: bool = True) -> str:
+def smaller(
+    config: ConfigDict,
+    mesh: Mesh,
+    batch_size: int,
+    places: int = 1,
+    training: bool = True,
+    depth: int = 0,
+    own: Mapping[str, str] | None = None,
+) -> str:
     """The settings that make a step smaller, the one that changes least first, and what each of them does.
 
     Args:
-        config: of the run; `model.remat` and `data.n_voxels` where the study has them.
+        config: of the run.
         mesh: from `make_mesh`.
         batch_size: units per step.
         places: members that run as one program.
         training: whether of a training step; one that predicts takes a batch whole and has no gradient.
+        depth: voxels along the depth of the volumes that the network sees; 0 where it sees none.
+        own: fields of the study's own, `--config.FIELD=VALUE` -> what that does.
 
     Returns:
         A piece of a sentence.
     """
-    train, n_voxels = config.train, config.get("data", {}).get("n_voxels", 0)
-    devices, space = mesh.shape["data"], mesh.shape["space"]
-    batches, n_pieces = train.optimizer != LBFGS, 2 * train.accumulate_steps  # L-BFGS takes all at once
-    values = FOR_GRADIENT if training else "values in between"
-    pieces, half, ways = f"--config.train.accumulate_steps={n_pieces}", f"about halves the {values}", []
+    train = config.train
+    devices = mesh.shape["data"]
+    batches = train.optimizer != LBFGS  # that takes all at once
+    n_pieces = 2 * train.accumulate_steps
+    half = f"about halves the {values_of(training)}"
+    ways = []
     if places > devices:
         ways.append(f"--config.run.members_at_once={max(devices, places // 2)} (fewer members on a device)")
     if training and batches and batch_size % (n_pieces * devices) == 0:
-        ways.append(f"{pieces} ({half})")
-    if training and not config.model.get("remat", True) and jax.default_backend() != "cpu":
-        ways.append(f"--config.model.remat=True (fewer {values})")  # a CPU's compiler gains nothing by it
-    if training and batches and places == 1 and devices % 2 == 0 and n_voxels and n_voxels % (2 * space) == 0:
+        ways.append(f"--config.train.accumulate_steps={n_pieces} ({half})")
+    space = 2 * mesh.shape["space"]
+    if training and batches and places == 1 and devices % 2 == 0 and depth and depth % space == 0:
         # a batch then falls into half as many shares: in twice as many pieces a device has as many volumes as before
-        ways.append(f"--config.run.space={2 * space} {pieces} ({half})")
-    if n_voxels > 1:
-        ways.append(f"--config.data.n_voxels={n_voxels // 2} (about divides the {values} by eight)")
+        ways.append(f"--config.run.space={space} --config.train.accumulate_steps={n_pieces} ({half})")
+    ways += [f"{field} ({effect})" for field, effect in (own or {}).items()]
     last = f"a smaller --config.train.batch_size (half of it {half})"
     ways.append(last if batches else "an optimizer that takes batches")
     return f"make it smaller with {', or '.join(ways)}"

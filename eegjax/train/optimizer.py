@@ -8,7 +8,7 @@ import jax
 import optax
 from ml_collections import ConfigDict
 
-from eegjax.errors import UserError, did_you_mean
+from eegjax.errors import UserError, check_choice
 
 OPTIMIZERS = {
     "adam": optax.scale_by_adam,
@@ -26,12 +26,9 @@ def make_schedule(train: ConfigDict, total_steps: int, steps_per_epoch: int) -> 
     `constant`; `cosine` to zero; `exponential`: times `decay_per_epoch` at the end of every epoch; `one_cycle`: up to
     the rate within the first tenth and down to nearly zero. All but the last rise linearly over `warmup_steps` first.
     """
-    rate, warmup = train.learning_rate, train.warmup_steps
-    if train.schedule not in SCHEDULES:
-        raise UserError(
-            f"config.train.schedule is '{train.schedule}'; there are {', '.join(SCHEDULES)}."
-            + did_you_mean(train.schedule, SCHEDULES)
-        )
+    rate = train.learning_rate
+    warmup = train.warmup_steps
+    check_choice("config.train.schedule", train.schedule, SCHEDULES)
     if train.schedule == "one_cycle":
         return optax.cosine_onecycle_schedule(max(total_steps, 2), rate, pct_start=0.1)
     decayed = optax.exponential_decay(rate, steps_per_epoch, train.decay_per_epoch, staircase=True)
@@ -73,11 +70,7 @@ def make_optimizer(
             with `lbfgs` what doesn't go with it.
     """
     names = (*OPTIMIZERS, LBFGS)
-    if train.optimizer not in names:
-        raise UserError(
-            f"config.train.optimizer is '{train.optimizer}'; there are {', '.join(names)}."
-            + did_you_mean(train.optimizer, names)
-        )
+    check_choice("config.train.optimizer", train.optimizer, names)
     schedule = make_schedule(train, total_steps, steps_per_epoch)
     if train.optimizer == LBFGS:
         _check_lbfgs(train, frozen)
@@ -88,8 +81,9 @@ def make_optimizer(
         if group.frozen:
             transforms[name] = optax.set_to_zero()
             continue
-        rule, decay = OPTIMIZERS[train.optimizer](), train.weight_decay * group.decay
-        if train.get("decoupled_decay", True):
+        rule = OPTIMIZERS[train.optimizer]()
+        decay = train.weight_decay * group.decay
+        if train.decoupled_decay:
             rule = optax.chain(rule, optax.add_decayed_weights(decay, mask=_kernels))
         else:
             rule = optax.chain(optax.add_decayed_weights(decay), rule)
@@ -110,7 +104,8 @@ def label_parameters(groups: ConfigDict, params: Any, frozen: str = "") -> Any:
         raise UserError(
             f"frozen parameters: no parameter is found by '{frozen}'; the parameters are {', '.join(paths)}"
         )
-    labels, used = {}, set()
+    labels = {}
+    used = set()
     for path in paths:
         found = [name for name, pattern in patterns.items() if pattern.search(path)]
         used |= set(found)

@@ -57,7 +57,9 @@ def make_train_step(
 
     def gradient(state: TrainState, batch: Batch) -> tuple[Any, Any, Metrics]:
         """Sums over the pieces of the batch, one after another (a Python loop: see the CPU's scanned convolutions)."""
-        model_state, total, grads = state.model_state, None, None
+        model_state = state.model_state
+        total = None
+        grads = None
         for number, piece in enumerate(split(batch, train.accumulate_steps)):
             piece = piece if grads is None else after(grads, piece)
             piece_grads, (piece_state, sums) = jax.grad(summed_loss, has_aux=True)(

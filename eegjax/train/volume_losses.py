@@ -123,7 +123,8 @@ def focal(
     """
     of_source, of_background = _log_probabilities(logits)
     source = targets > 0
-    right, wrong = jnp.where(source, of_source, of_background), jnp.where(source, of_background, of_source)
+    right = jnp.where(source, of_source, of_background)
+    wrong = jnp.where(source, of_background, of_source)
     # exp(gamma log(1 - p_t)): a power of 1 - p_t has no gradient where that rounds to 0
     loss = -jnp.where(source, alpha, 1 - alpha) * jnp.exp(gamma * wrong) * right
     n_source = _counted(source.astype(jnp.float32), mask).sum(VOXELS)

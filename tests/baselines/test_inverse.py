@@ -14,16 +14,16 @@ from eegjax.baselines.inverse import (
     Candidates,
     ForwardModel,
     Setting,
-    estimate,
+    estimate_sources,
+    find_neighbours,
+    find_peaks,
     localise,
-    neighbours_within,
-    peaks,
     tune,
 )
 from eegjax.data.heads.heads import Head, HeadSpec, make_head
 from eegjax.errors import UserError
 from eegjax.evaluate.localisation import localisation_error_mm
-from eegjax.evaluate.points import area, f1_curve
+from eegjax.evaluate.points import area_under_curve, f1_curve
 
 RADII = [0, 5, 10, 20, 30, 40]
 LINEAR = METHODS[:-1]
@@ -89,7 +89,7 @@ def minimum_norm_kernel(lead_field: np.ndarray, lambda2: float) -> np.ndarray:
 def test_an_instant_is_the_length_of_the_minimum_norm_vector(free, samples):
     voltages, _ = samples
     vectors = np.einsum("soc,nc->nso", minimum_norm_kernel(free.lead_field, 0.1), voltages)
-    found = estimate(free.lead_field, "MNE", 0.1, voltages)
+    found = estimate_sources(free.lead_field, "MNE", 0.1, voltages)
     assert (found.shape, found.dtype) == ((12, 100), np.float32)
     expected = np.linalg.norm(vectors, axis=-1)
     np.testing.assert_allclose(found, expected, atol=1e-5 * expected.max())
@@ -100,7 +100,7 @@ def test_a_series_is_the_deviation_of_the_vector_over_time(free, series):
     vectors = np.einsum("soc,ntc->ntso", minimum_norm_kernel(free.lead_field, 0.1), voltages)
     expected = np.sqrt(vectors.var(axis=1).sum(axis=-1))
     np.testing.assert_allclose(
-        estimate(free.lead_field, "MNE", 0.1, voltages), expected, rtol=0, atol=1e-4 * expected.max()
+        estimate_sources(free.lead_field, "MNE", 0.1, voltages), expected, rtol=0, atol=1e-4 * expected.max()
     )
 
 
@@ -114,7 +114,7 @@ def test_the_beamformers_amplitude_is_pseudo_z(free, series):
     filters = blocks @ inverse
     signal = np.linalg.solve(filters @ filters.swapaxes(1, 2), filters @ blocks.swapaxes(1, 2))
     expected = np.sqrt((np.trace(signal, axis1=1, axis2=2) - 3 * loading) * (N_TIMES - 1) / N_TIMES)
-    found = estimate(free.lead_field, "LCMV", 0.3, series[0])
+    found = estimate_sources(free.lead_field, "LCMV", 0.3, series[0])
     assert found.shape == (1, 100)
     np.testing.assert_allclose(found[0], expected, rtol=1e-3, atol=1e-5 * expected.max())
 
@@ -125,7 +125,7 @@ def test_fixed_orientations_have_magnitudes(fixed, method):
     voltages = -1e-8 * fixed.lead_field[:, 7, 0]
     voltages = (course * voltages + 1e-9 * np.random.default_rng(0).normal(size=(N_TIMES, 32)))[None]
     for given_ in (voltages, voltages[:, 5]) if method != "LCMV" else (voltages,):
-        found = estimate(fixed.lead_field, method, 0.1, given_)
+        found = estimate_sources(fixed.lead_field, method, 0.1, given_)
         assert (found >= 0).all()
         assert found[0, 7] > 0.5 * found.max()
 
@@ -175,9 +175,9 @@ def test_peaks_are_those_of_the_definition(seed, n_sources, distance, threshold)
     points = rng.integers(0, 4, (n_sources, 3)).astype(float)  # many at exactly the distance, and several at one point
     values = rng.choice(np.float32([0, 0.25, 0.5, 0.9999, 1]), (3, n_sources))
     near = cdist(points, points) <= distance
-    neighbours = neighbours_within(points, distance)
+    neighbours = find_neighbours(points, distance)
     assert [set(row.tolist()) for row in neighbours] == [set(np.flatnonzero(row).tolist()) for row in near]
-    for found, sample in zip(peaks(values, neighbours, threshold), values, strict=True):
+    for found, sample in zip(find_peaks(values, neighbours, threshold), values, strict=True):
         expected = [
             value > 0 and value >= threshold * sample.max() and not (sample[row] > value).any()
             for value, row in zip(sample, near, strict=True)
@@ -232,7 +232,7 @@ def test_tuning_is_the_search_of_all_candidates(free, samples, method):
     for values in product(*candidates):
         found = localise(method, Setting(*values), [free], np.zeros(12, int), voltages)
         curves = [f1_curve(t, one.points_mm, RADII) for t, one in zip(true, found, strict=True)]
-        areas[Setting(*values)] = area(RADII, np.mean(curves, axis=0))
+        areas[Setting(*values)] = area_under_curve(RADII, np.mean(curves, axis=0))
     assert len(set(areas.values())) > 6
     best = tune(method, [free], np.zeros(12, int), voltages, true, RADII, candidates)
     assert areas[best] == pytest.approx(max(areas.values()), abs=1e-12)
@@ -309,7 +309,7 @@ def assert_first_is_silent(free: ForwardModel, method: str, voltages: np.ndarray
     assert found.amplitudes.tolist() == [0] * 100
     assert len(other.points_mm) > 0
     assert localise(method, Setting(0.1, 0.5, 20.0), [free], [], voltages[:0]) == []
-    assert estimate(free.lead_field, method, 0.1, voltages[:0]).shape == (0, 100)
+    assert estimate_sources(free.lead_field, method, 0.1, voltages[:0]).shape == (0, 100)
 
 
 def test_training_samples_without_sources_are_left_out(free, samples):

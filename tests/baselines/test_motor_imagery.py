@@ -11,7 +11,7 @@ from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import ShuffleSplit
 
-from eegjax.baselines.motor_imagery import csp_lda, majority, tangent_space
+from eegjax.baselines.motor_imagery import csp_lda, predict_majority, tangent_space
 from eegjax.data import eegmmidb
 from eegjax.errors import UserError
 
@@ -111,7 +111,7 @@ def test_absent_classes_have_their_empty_column(baseline, absent):
 def test_a_single_class_is_predicted_everywhere(baseline):
     trials, _ = imagery(3, 2)
     assert baseline(trials, np.full(6, 2), trials[:2], 4).tolist() == [[0, 0, 1, 0]] * 2
-    assert majority(np.full(6, 2), 2, 4).tolist() == [[0, 0, 1, 0]] * 2
+    assert predict_majority(np.full(6, 2), 2, 4).tolist() == [[0, 0, 1, 0]] * 2
 
 
 def test_csp_says_nothing_and_leaves_the_log_level():

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from eegjax.baselines.sleep import BANDS_HZ, band_power_regression, band_powers, majority, nearest_label
+from eegjax.baselines.sleep import BANDS_HZ, band_power_regression, band_powers, predict_majority, predict_nearest
 
 STAGES = ["Sleep stage W", "Sleep stage 1", "Sleep stage 2", "Sleep stage 3", "Sleep stage R"]
 
@@ -44,14 +44,14 @@ def hits_over_blocks(stages: np.ndarray, predict) -> int:
 
 def test_majority_on_the_night(night):
     _, stages = night
-    assert hits_over_blocks(stages, lambda train, test: majority(stages[train], len(test), 5)) == 95
+    assert hits_over_blocks(stages, lambda train, test: predict_majority(stages[train], len(test), 5)) == 95
 
 
 def test_nearest_label_on_the_night(night):
     _, stages = night
 
     def predict(train, test):
-        return nearest_label(np.zeros(len(train)), train, stages[train], np.zeros(len(test)), test, 5)
+        return predict_nearest(np.zeros(len(train)), train, stages[train], np.zeros(len(test)), test, 5)
 
     assert hits_over_blocks(stages, predict) == 138
 
@@ -67,7 +67,7 @@ def test_band_powers_on_the_night(night):
 
 
 def test_majority_gives_the_training_shares():
-    assert majority(np.array([2, 2, 0, 2]), 2, 4).tolist() == [[0.25, 0, 0.75, 0]] * 2
+    assert predict_majority(np.array([2, 2, 0, 2]), 2, 4).tolist() == [[0.25, 0, 0.75, 0]] * 2
 
 
 @settings(max_examples=60)
@@ -83,7 +83,7 @@ def test_nearest_label_equals_brute_force(data):
         same = [(abs(p - place), p, label) for (r, p), label in zip(known, labels, strict=True) if r == name]
         expected.append(min(same)[2])  # the nearest, then the earliest
     split = [np.array(column) for column in (*zip(*known, strict=True), labels, *zip(*wanted, strict=True))]
-    probabilities = nearest_label(*split, 4)
+    probabilities = predict_nearest(*split, 4)
     assert probabilities.argmax(1).tolist() == expected
     assert (probabilities.sum(1) == 1).all()
 
@@ -91,7 +91,7 @@ def test_nearest_label_equals_brute_force(data):
 def test_nearest_label_needs_the_same_recording():
     one = np.array([0])
     with pytest.raises(ValueError, match="no training epoch in recording b"):
-        nearest_label(np.array(["a"]), one, one, np.array(["b"]), one, 2)
+        predict_nearest(np.array(["a"]), one, one, np.array(["b"]), one, 2)
 
 
 @pytest.mark.parametrize(("number", "freq_hz"), [(0, 2.0), (1, 6.0), (2, 10.0), (3, 13.5), (4, 20.0)])

@@ -14,7 +14,7 @@ import pytest
 from eegjax import benchmarks
 from eegjax.benchmarks import network_jax, operations, rivals, vgg16, vnet
 from eegjax.benchmarks.against_torch import CLOSE, NETWORKS
-from eegjax.benchmarks.timing import interleaved
+from eegjax.benchmarks.timing import measure_interleaved
 from eegjax.errors import UserError
 from eegjax.models.vgg import VGG16
 from eegjax.models.vnet import VNet
@@ -63,7 +63,7 @@ def test_every_operation_is_measured_in_both_directions() -> None:
 
 def test_rivals_take_turns_and_the_median_is_reported() -> None:
     order: list[int] = []
-    seconds = interleaved([lambda: order.append(0), lambda: order.append(1)], 3, lambda value: value)
+    seconds = measure_interleaved([lambda: order.append(0), lambda: order.append(1)], 3, lambda value: value)
     assert seconds.shape == (2,)
     assert (seconds > 0).all()
     turns = [name for place, name in enumerate(order) if place == 0 or order[place - 1] != name]
@@ -110,28 +110,28 @@ def initialised(model: object, *sizes: int) -> dict[str, tuple[tuple[int, ...], 
 
 
 def test_vgg16_has_torchvisions_weights_and_flax_takes_them() -> None:
-    state = vgg16.weights()
+    state = vgg16.make_weights()
     assert sum(array.size for array in state.values()) == 138_357_544
     assert {array.dtype for array in state.values()} == {np.dtype(np.float32)}
     assert list(state)[:2] == ["features.0.weight", "features.0.bias"]
     assert "features.28.weight" in state
     assert state["classifier.6.weight"].shape == (1000, 4096)
-    model, params = vgg16.in_jax(state)
+    model, params = vgg16.build_in_jax(state)
     assert shapes_of(params) == initialised(model, 1, 224, 224, 3) == initialised(VGG16(1000), 1, 224, 224, 3)
 
 
 @pytest.mark.parametrize(("width", "depth"), [(1.0, 5), (0.25, 4), (0.1, 3), (0.01, 2)])
 def test_vnets_weights_have_flaxs_names_and_shapes(width: float, depth: int) -> None:
     expected = initialised(VNet(2, width, depth), 1, 32, 32, 32, 1)
-    assert {path: (shape, np.float32) for path, shape in vnet.shapes(width, depth).items()} == expected
+    assert {path: (shape, np.float32) for path, shape in vnet.list_shapes(width, depth).items()} == expected
     if width < 1:
-        model, params = vnet.in_jax(width, depth, vnet.weights(width, depth))
+        model, params = vnet.build_in_jax(width, depth, vnet.make_weights(width, depth))
         assert shapes_of(params) == expected
         assert model == VNet(2, width, depth)
 
 
 def test_vnet_is_timed_at_its_full_size() -> None:
-    assert sum(int(np.prod(shape)) for shape in vnet.shapes(1.0, 5).values()) == 82_026_089
+    assert sum(int(np.prod(shape)) for shape in vnet.list_shapes(1.0, 5).values()) == 82_026_089
     network = NETWORKS["inverse"]
     assert network.title == "V-Net, width 1, grid 64 x 64 x 64"
     assert [function.args for function in (network.weights, network.in_jax, network.in_torch)] == [(1.0, 5)] * 3
@@ -139,7 +139,7 @@ def test_vnet_is_timed_at_its_full_size() -> None:
 
 def test_no_weight_of_vnet_is_what_another_is() -> None:
     """A layer that took another's, or none, would give other outputs."""
-    weights = vnet.weights(0.1, 3)
+    weights = vnet.make_weights(0.1, 3)
     for path, array in weights.items():
         assert array.dtype == np.float32
         assert not any(
@@ -184,7 +184,7 @@ print([name for name in ("jax", "flax", "torch") if name in sys.modules])
     assert done.stdout.split() == ["[]"]
 
 
-TINY = vnet.network(0.1, 4, 2)
+TINY = vnet.make_network(0.1, 4, 2)
 
 
 def test_eegjaxs_rival_infers_and_trains() -> None:

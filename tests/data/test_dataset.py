@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from eegjax.data.dataset import Dataset, Part, open_dataset, prepare
+from eegjax.data.dataset import Dataset, Part, open_dataset, prepare_dataset
 from eegjax.errors import UserError
 
 CARD = {"array": "image", "source": "a test", "simulated": True}
@@ -52,7 +52,7 @@ class Maker:
 
 def prepared(root: Path, make: Callable[[str], Part] = part, workers: int = 1, **changes: Any) -> Dataset:
     arguments = {"items": list(LENGTHS), "keys": [[name, "setting"] for name in LENGTHS], "card": CARD, **changes}
-    return prepare(root, "test", make=make, workers=workers, **arguments)
+    return prepare_dataset(root, "test", make=make, workers=workers, **arguments)
 
 
 def contents(root: Path) -> set[str]:

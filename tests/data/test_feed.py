@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from eegjax.data.dataset import Dataset
-from eegjax.data.feed import Sampler, Source, batch_indices, gather, in_order, make_feed, prefetch, window
+from eegjax.data.feed import Sampler, Source, cut_window, draw_batch, gather, iterate_in_order, make_feed, prefetch
 from eegjax.errors import UserError
 
 QUICK = settings(max_examples=30)
@@ -38,7 +38,7 @@ def samplers(draw: st.DrawFn, balances: tuple[str, ...] = ("none", "under", "ove
 
 def epoch_units(sampler: Sampler, seed: int, epoch: int) -> np.ndarray:
     """The numbers of the units that an epoch holds, in its order."""
-    rows = [batch_indices(sampler, seed, epoch, step)[0] for step in range(sampler.n_steps)]
+    rows = [draw_batch(sampler, seed, epoch, step)[0] for step in range(sampler.n_steps)]
     first = np.concatenate(rows).reshape(sampler.n_steps * sampler.batch_size, -1)[:, 0]
     number = {row: unit for unit, row in enumerate(sampler.units.reshape(len(sampler.units), -1)[:, 0])}
     return np.array([number[row] for row in first if row >= 0])
@@ -68,7 +68,7 @@ def test_an_epoch_holds_what_its_balance_says(sampler, seed, epoch):
 def test_batches_are_whole_units_padded_at_the_end(sampler, seed, epoch):
     n_units = len(epoch_units(sampler, seed, epoch))
     for step in range(sampler.n_steps):
-        rows, mask = batch_indices(sampler, seed, epoch, step)
+        rows, mask = draw_batch(sampler, seed, epoch, step)
         assert rows.shape == mask.shape == (sampler.batch_size, *sampler.units.shape[1:])
         assert rows.dtype == np.int64
         assert mask.dtype == bool
@@ -84,11 +84,11 @@ def test_batches_are_whole_units_padded_at_the_end(sampler, seed, epoch):
 def test_a_batch_follows_from_seed_epoch_and_step_alone(sampler, seed, epoch, data):
     """Whatever was asked for before: a run that continues sees what the run that was never stopped saw."""
     steps = data.draw(st.permutations(range(sampler.n_steps)))
-    whole = [batch_indices(sampler, seed, epoch, step)[0] for step in range(sampler.n_steps)]
+    whole = [draw_batch(sampler, seed, epoch, step)[0] for step in range(sampler.n_steps)]
     for step in steps:
-        batch_indices(sampler, seed + 1, epoch + 1, step)
+        draw_batch(sampler, seed + 1, epoch + 1, step)
         copy = sampler._replace(units=sampler.units.copy(), labels=sampler.labels.astype(np.int8))
-        assert np.array_equal(batch_indices(copy, seed, epoch, step)[0], whole[step])
+        assert np.array_equal(draw_batch(copy, seed, epoch, step)[0], whole[step])
 
 
 def test_epochs_and_seeds_differ_and_undersampling_is_drawn_anew():
@@ -105,7 +105,7 @@ def test_epochs_and_seeds_differ_and_undersampling_is_drawn_anew():
 @QUICK
 @given(samplers(("none",)))
 def test_in_order_shows_all_units_once(sampler):
-    pairs = list(in_order(sampler.units, sampler.batch_size))
+    pairs = list(iterate_in_order(sampler.units, sampler.batch_size))
     assert all(rows.shape == (sampler.batch_size, *sampler.units.shape[1:]) for rows, _ in pairs)
     assert all(np.array_equal(mask, rows >= 0) for rows, mask in pairs)
     rows = np.concatenate([rows for rows, _ in pairs])
@@ -225,7 +225,7 @@ def test_window_columns_give_back_the_fractional_start():
     index = pd.DataFrame({"recording": list("bacc")})
     dataset = Dataset(Path("nowhere"), index, {"recordings": recordings}, {})
     start = np.array([7.25, -1.5, 24.0, 1e6 + 1 / 3])
-    columns, fraction = window(dataset, "image", start, 4)
+    columns, fraction = cut_window(dataset, "image", start, 4)
     assert set(columns) == {"image_start", "image_low", "image_high"}
     assert columns["image_start"].tolist() == [7, -2, 24, 1_000_000]
     assert columns["image_low"].tolist() == [7, 0, 19, 19]

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from eegjax.data import splits
-from eegjax.data.splits import Fold, by_block, by_group, by_names, check
+from eegjax.data.splits import Fold, check_folds, split_by_block, split_by_group, split_by_names
 from eegjax.errors import UserError
 
 QUICK = settings(max_examples=50)
@@ -30,7 +30,7 @@ def test_every_group_is_tested_once_and_stands_on_one_side(index, data):
     names = sorted(set(index["subject"]))
     n_folds = data.draw(st.integers(2, len(names)).map(lambda n: n % len(names)))
     n_validation = data.draw(st.integers(0, 5))
-    folds = by_group(index, "subject", n_folds, n_validation)
+    folds = split_by_group(index, "subject", n_folds, n_validation)
     assert len(folds) == len({fold.name for fold in folds}) == (n_folds or len(names))
     assert sorted(np.concatenate([fold.test for fold in folds])) == list(range(len(index)))
     sides = [[set(index["subject"].iloc[side]) for side in (f.train, f.validation, f.test)] for f in folds]
@@ -42,13 +42,13 @@ def test_every_group_is_tested_once_and_stands_on_one_side(index, data):
         assert len(validation) == min(n_validation, len(names) - len(test))
         assert np.array_equal(fold.group, index["subject"])
     if all(train for train, _, _ in sides):
-        check(folds)
+        check_folds(folds)
 
 
 def test_groups_of_equal_size_make_folds_of_equal_size_named_by_what_they_test():
     index = pd.DataFrame({"subject": np.repeat(list("abcdef"), 4)})
-    assert [len(fold.test) for fold in by_group(index, "subject", 3)] == [8, 8, 8]
-    folds = by_group(index, "subject", 0, n_validation=2)
+    assert [len(fold.test) for fold in split_by_group(index, "subject", 3)] == [8, 8, 8]
+    folds = split_by_group(index, "subject", 0, n_validation=2)
     assert [fold.name for fold in folds] == [f"subject-{name}" for name in "abcdef"]
     validated = ["".join(sorted(set(index["subject"].iloc[fold.validation]))) for fold in folds]
     assert validated == ["ef", "af", "ab", "bc", "cd", "de"]  # those before the tested one, the last before the first
@@ -58,17 +58,17 @@ def test_groups_of_equal_size_make_folds_of_equal_size_named_by_what_they_test()
 def test_more_folds_than_groups_or_a_single_one_are_an_error(n_folds):
     index = pd.DataFrame({"subject": list("aabbc")})
     with pytest.raises(UserError, match=rf"^{n_folds} folds over 3 subject\(s\): choose 2 to 3, or 0"):
-        by_group(index, "subject", n_folds)
+        split_by_group(index, "subject", n_folds)
 
 
 def test_by_names_takes_the_named_groups():
     index = pd.DataFrame({"subject": list("abcabcd")})
-    fold = by_names(index, "subject", "held-out", ["b"], ["d", "a"])
+    fold = split_by_names(index, "subject", "held-out", ["b"], ["d", "a"])
     assert fold.name == "held-out"
     assert [side.tolist() for side in (fold.train, fold.validation, fold.test)] == [[2, 5], [0, 3, 6], [1, 4]]
     for tested, validation in ((["b", "x"], []), (["b"], ["x"])):
         with pytest.raises(UserError, match=r"no subject \['x'\] in the data set; there are \['a', 'b', 'c', 'd'\]"):
-            by_names(index, "subject", "held-out", tested, validation)
+            split_by_names(index, "subject", "held-out", tested, validation)
 
 
 @QUICK
@@ -81,7 +81,7 @@ def test_every_block_is_tested_once_with_its_guard(data):
     )
     rows = [(f"r{number}", 30.0 * k) for number, epochs in enumerate(recordings) for k in epochs]
     index = pd.DataFrame(data.draw(st.permutations(rows)), columns=["recording", "onset_s"])
-    folds = by_block(index, n_blocks, guard_s)
+    folds = split_by_block(index, n_blocks, guard_s)
     assert len({fold.name for fold in folds}) == n_blocks * len(recordings)
     assert sorted(np.concatenate([fold.test for fold in folds])) == list(range(len(index)))
     for fold in folds:
@@ -96,13 +96,13 @@ def test_every_block_is_tested_once_with_its_guard(data):
         assert trains == set(index.index) - set(here.index[distance_s <= guard_s])
         assert len(np.unique(fold.group[fold.test])) == 1
         if trains:
-            check([fold])
+            check_folds([fold])
 
 
 def test_too_short_a_recording_for_its_blocks_is_an_error():
     index = pd.DataFrame({"recording": list("aaab"), "onset_s": [0.0, 30.0, 60.0, 0.0]})
     with pytest.raises(UserError, match="recording b has 1 examples: too few for 2 blocks"):
-        by_block(index, 2, 0)
+        split_by_block(index, 2, 0)
 
 
 def fold(**changes: Any) -> Fold:
@@ -125,7 +125,7 @@ def fold(**changes: Any) -> Fold:
 )
 def test_a_shared_example_or_an_empty_side_is_refused_whatever_the_leak(changes, complaint, leak):
     with pytest.raises(UserError, match=f"^fold one:? {complaint}"):
-        check([fold(), fold(**changes, leak=leak)])
+        check_folds([fold(), fold(**changes, leak=leak)])
 
 
 @pytest.mark.parametrize(
@@ -137,15 +137,15 @@ def test_a_shared_example_or_an_empty_side_is_refused_whatever_the_leak(changes,
     ],
 )
 def test_a_shared_group_is_refused_unless_the_leak_is_named(changes, complaint):
-    check([fold(), fold(validation=[])])
+    check_folds([fold(), fold(validation=[])])
     with pytest.raises(UserError, match=complaint):
-        check([fold(**changes)])
-    check([fold(**changes, leak="the paper's own split")])
+        check_folds([fold(**changes)])
+    check_folds([fold(**changes, leak="the paper's own split")])
 
 
 def test_saved_folds_say_everything(tmp_path):
     folds = [fold(), fold(name="two", train=[1], validation=[], leak="a quirk")]
-    splits.save(tmp_path / "folds.json", folds)
+    splits.save_folds(tmp_path / "folds.json", folds)
     rows = json.loads((tmp_path / "folds.json").read_text())
     assert [(row["name"], row["leak"]) for row in rows] == [("one", ""), ("two", "a quirk")]
     for row, one in zip(rows, folds, strict=True):
@@ -159,7 +159,7 @@ def test_saved_folds_say_everything(tmp_path):
 def test_evenly_spread_rows(m, n):
     """As many as asked for or all there are; gaps differ by one at most; the ends are among them."""
     rows = 100 + 7 * np.arange(m)
-    chosen = splits.evenly_spread(rows, n)
+    chosen = splits.choose_evenly(rows, n)
     assert len(chosen) == min(m, n)
     assert set(chosen) <= set(rows)
     if len(chosen) > 1:

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from eegjax.data.eegmmidb.reader import File
-from eegjax.data.trials import Trials, checked, leave_out, trial_table
+from eegjax.data.trials import Trials, check_trials, leave_out, make_trial_table
 from eegjax.errors import UserError
 
 
@@ -23,7 +23,7 @@ def test_leaving_out_keeps_all_others_in_order(numbers: list[int], data: st.Data
 
 def whole(eeg: np.ndarray, cues: list[int]) -> Trials:
     names = tuple("ABC"[: eeg.shape[1]])
-    return Trials("r", "s", "1", eeg, 100.0, names, trial_table(np.array(cues), np.zeros(len(cues)), "1"))
+    return Trials("r", "s", "1", eeg, 100.0, names, make_trial_table(np.array(cues), np.zeros(len(cues)), "1"))
 
 
 @settings(max_examples=50)
@@ -33,7 +33,7 @@ def whole(eeg: np.ndarray, cues: list[int]) -> Trials:
 def test_windows_wholly_inside_stay(cues: list[int], first: float, length: float) -> None:
     eeg = np.random.default_rng(0).normal(0, 20, (400, 2)).astype(np.float32)
     window_s = (first, first + length)
-    trials = checked(whole(eeg, cues), window_s, "here")
+    trials = check_trials(whole(eeg, cues), window_s, "here")
     stay = [cue for cue in cues if cue + round(100 * window_s[0]) >= 0 and cue + round(100 * window_s[1]) <= 400]
     assert trials.table["cue"].tolist() == stay
     assert trials.table.index.tolist() == list(range(len(stay)))
@@ -46,18 +46,18 @@ def test_one_loose_electrode_is_noted_and_a_wrong_unit_is_an_error(caplog: pytes
     eeg = np.random.default_rng(0).normal(0, 20, (2000, 3)).astype(np.float32)
     eeg[:100] = np.nan
     loose = eeg * np.array([1, 1, 0], np.float32)
-    assert checked(whole(loose, [0]), (0, 1), "here").eeg is loose
+    assert check_trials(whole(loose, [0]), (0, 1), "here").eeg is loose
     assert re.search(r"here: flat or far too large \(electrode off\?\): C; kept", caplog.text)
     for factor, said in ((1e-6, "volts taken for µV"), (1e6, "µV taken for volts")):
         with pytest.raises(UserError, match=f"here, channel '.': amplitude .*{said}"):
-            checked(whole(eeg * factor, [0]), (0, 1), "here")
+            check_trials(whole(eeg * factor, [0]), (0, 1), "here")
     with pytest.raises(UserError, match="holds no samples"):
-        checked(whole(np.full((2000, 3), np.nan), [0]), (0, 1), "here")
+        check_trials(whole(np.full((2000, 3), np.nan), [0]), (0, 1), "here")
     eeg[5, 0] = np.inf
     with pytest.raises(UserError, match="here: infinite samples"):
-        checked(whole(eeg, [0]), (0, 1), "here")
+        check_trials(whole(eeg, [0]), (0, 1), "here")
 
 
 def test_a_window_without_length_is_an_error() -> None:
     with pytest.raises(UserError, match=r"window_s is \(1, 1\)"):
-        checked(whole(np.ones((4, 1)), [0]), (1, 1), "here")
+        check_trials(whole(np.ones((4, 1)), [0]), (1, 1), "here")

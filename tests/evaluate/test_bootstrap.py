@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.signal import lfilter
 
-from eegjax.evaluate.bootstrap import block_draws, interval, subject_draws
+from eegjax.evaluate.bootstrap import draw_blocks, draw_subjects, percentile_interval
 
 
 def night(n_epochs: int) -> tuple[np.ndarray, np.ndarray]:
@@ -34,7 +34,7 @@ def test_block_draws_keep_the_rules(data):
     block = data.draw(st.integers(1, 8))
     known = set(zip(recording.tolist(), position.tolist(), strict=True))
 
-    for draw in block_draws(recording, position, block, n_draws=3, seed=1):
+    for draw in draw_blocks(recording, position, block, n_draws=3, seed=1):
         assert len(draw) == len(recording)
         for name in np.unique(recording):
             drawn = position[draw[recording[draw] == name]]
@@ -51,7 +51,7 @@ def test_every_epoch_is_drawn_equally_often():
     """Epochs at a recording's edges and beside gaps are no rarer than others, so the bootstrap mean is the mean."""
     recording = np.repeat([0, 1], [60, 40])
     position = np.concatenate([np.arange(60), np.arange(25), 30 + np.arange(15)])
-    counts = np.bincount(np.concatenate(list(block_draws(recording, position, 8, n_draws=3000))), minlength=100)
+    counts = np.bincount(np.concatenate(list(draw_blocks(recording, position, 8, n_draws=3000))), minlength=100)
     inner, edges = counts[10:50].mean(), counts[[0, 1, 58, 59, 60, 61, 83, 84, 85, 86, 98, 99]].mean()
     assert edges / inner == pytest.approx(1, abs=0.06)
 
@@ -59,8 +59,8 @@ def test_every_epoch_is_drawn_equally_often():
 def test_draws_repeat_with_their_seed():
     recording, position = night(50)
     for make in (
-        lambda seed: block_draws(recording, position, 5, 2, seed),
-        lambda seed: subject_draws(position // 5, 2, seed),
+        lambda seed: draw_blocks(recording, position, 5, 2, seed),
+        lambda seed: draw_subjects(position // 5, 2, seed),
     ):
         first, again, other = (np.stack(list(make(seed))) for seed in (3, 3, 4))
         assert np.array_equal(first, again)
@@ -70,7 +70,7 @@ def test_draws_repeat_with_their_seed():
 
 def test_subject_draws_take_whole_subjects():
     subject = np.array(["x", "y", "x", "z", "y", "x"])
-    for draw in subject_draws(subject, n_draws=20):
+    for draw in draw_subjects(subject, n_draws=20):
         times = np.bincount(draw, minlength=6)
         assert all(len(set(times[subject == name])) == 1 for name in "xyz")
         assert sum(times[[0, 1, 3]]) == 3
@@ -78,7 +78,7 @@ def test_subject_draws_take_whole_subjects():
 
 def test_independent_mean_has_the_normal_interval():
     values = np.random.default_rng(0).normal(size=400)
-    low, high = interval(means(values, block_draws(*night(400), 1)))
+    low, high = percentile_interval(means(values, draw_blocks(*night(400), 1)))
     theory = 1.96 * values.std() / np.sqrt(400)
     assert [values.mean() - low, high - values.mean()] == pytest.approx([theory, theory], rel=0.15)
 
@@ -86,7 +86,7 @@ def test_independent_mean_has_the_normal_interval():
 def test_subject_interval_is_that_of_the_subject_means():
     rng = np.random.default_rng(0)
     values = rng.normal(size=(100, 1)) + 0.1 * rng.normal(size=(100, 20))
-    low, high = interval(means(values.ravel(), subject_draws(np.repeat(np.arange(100), 20))))
+    low, high = percentile_interval(means(values.ravel(), draw_subjects(np.repeat(np.arange(100), 20))))
     assert high - low == pytest.approx(2 * 1.96 * values.mean(1).std() / 10, rel=0.15)
 
 
@@ -98,8 +98,8 @@ def test_blocks_cover_the_truth_where_single_epochs_do_not():
     theory = 2 * 1.96 * nights.mean(1).std()
     ends = {}
     for block in (1, 60):
-        draws = list(block_draws(*night(1600), block, n_draws=150))
-        ends[block] = np.array([interval(means(correct, draws)) for correct in nights])
+        draws = list(draw_blocks(*night(1600), block, n_draws=150))
+        ends[block] = np.array([percentile_interval(means(correct, draws)) for correct in nights])
     width = {block: np.mean(low_high[:, 1] - low_high[:, 0]) for block, low_high in ends.items()}
     covered = {block: np.mean((low_high[:, 0] <= 0.5) & (low_high[:, 1] >= 0.5)) for block, low_high in ends.items()}
     assert 0.8 < width[60] / theory < 1.1  # blocks fall a little short, as theory has it
@@ -109,11 +109,11 @@ def test_blocks_cover_the_truth_where_single_epochs_do_not():
 
 
 def test_undefined_draws_are_left_out():
-    assert interval(np.array([1.0, np.nan, 1.0])) == (1.0, 1.0)
-    assert np.isnan(interval(np.array([np.nan]))).all()
+    assert percentile_interval(np.array([1.0, np.nan, 1.0])) == (1.0, 1.0)
+    assert np.isnan(percentile_interval(np.array([np.nan]))).all()
 
 
 @pytest.mark.parametrize(("position", "block", "message"), [([0, 1], 0, "at least 1"), ([1, 1], 2, "epoch twice")])
 def test_refuses_nonsense(position, block, message):
     with pytest.raises(ValueError, match=message):
-        next(block_draws(np.zeros(2), np.array(position), block))
+        next(draw_blocks(np.zeros(2), np.array(position), block))

@@ -12,7 +12,7 @@ from eegjax.evaluate.classification import (
     log_loss,
     mean_of_defined,
     per_class,
-    summary,
+    summarise,
 )
 
 
@@ -28,7 +28,7 @@ def test_matches_sklearn(data):
     assert confusion.dtype == np.int64
     assert np.array_equal(confusion, metrics.confusion_matrix(target, predicted, labels=every))
 
-    numbers = summary(confusion)
+    numbers = summarise(confusion)
     assert numbers["accuracy"] == pytest.approx(metrics.accuracy_score(target, predicted))
     assert numbers["macro_f1"] == pytest.approx(metrics.f1_score(target, predicted, average="macro"))
     called = np.unique(predicted)
@@ -81,13 +81,13 @@ def test_balanced_and_summary_take_many_matrices():
         assert values.shape == (2, 3, 4)
         assert np.array_equal(values[1, 2], balanced_one_vs_all(counts[1, 2])[name])
         assert mean_of_defined(values)[1, 2] == pytest.approx(values[1, 2].mean())
-    for name, values in summary(counts).items():
-        assert values[1, 2] == pytest.approx(float(summary(counts[1, 2])[name]))
+    for name, values in summarise(counts).items():
+        assert values[1, 2] == pytest.approx(float(summarise(counts[1, 2])[name]))
 
 
 def test_nothing_counted_is_undefined():
     nothing = np.zeros((3, 3), int)
-    assert all(np.isnan(number) for number in summary(nothing).values())
+    assert all(np.isnan(number) for number in summarise(nothing).values())
     assert np.isnan(list(balanced_one_vs_all(nothing).values())).all()
 
 

@@ -13,17 +13,17 @@ from sklearn.cluster import AgglomerativeClustering
 
 from eegjax.evaluate import points
 from eegjax.evaluate.points import (
-    area,
-    best_threshold,
-    cluster_centres,
+    area_under_curve,
+    choose_threshold,
+    cluster,
+    count_matches,
+    draw_random_points,
     f1_curve,
     f1_score,
-    jittered_points,
-    match_counts,
+    find_points,
+    jitter_points,
     mean_and_sd,
     paired_interval,
-    points_above,
-    random_points,
 )
 
 RADII = np.arange(10)
@@ -52,10 +52,10 @@ def samples(draw, largest: int = 12) -> tuple[np.ndarray, np.ndarray]:
 def test_points_above_a_threshold() -> None:
     volume = np.zeros((4, 5, 6), np.float32)
     volume[1, 2, 3], volume[1, 2, 4], volume[3, 0, 5], volume[0, 0, 0] = 0.9, 0.7, 0.5, 0.25
-    assert points_above(volume, 0.25).tolist() == [[1, 2, 3], [1, 2, 4], [3, 0, 5]]  # the threshold itself is left out
-    assert points_above(volume, 0.25, neighbourhood=3).tolist() == [[1, 2, 3], [3, 0, 5]]
-    assert points_above(volume, 0.9).shape == (0, 3)
-    assert points_above(volume, 0.6).dtype == np.float64
+    assert find_points(volume, 0.25).tolist() == [[1, 2, 3], [1, 2, 4], [3, 0, 5]]  # the threshold itself is left out
+    assert find_points(volume, 0.25, neighbourhood=3).tolist() == [[1, 2, 3], [3, 0, 5]]
+    assert find_points(volume, 0.9).shape == (0, 3)
+    assert find_points(volume, 0.6).dtype == np.float64
 
 
 @given(st.integers(0, 1000), st.floats(0, 1))
@@ -66,13 +66,13 @@ def test_local_maxima_by_looking_at_every_neighbour(seed: int, threshold: float)
         around = volume[tuple(slice(max(at - 1, 0), at + 2) for at in place)]
         if volume[place] > threshold and volume[place] >= around.max():
             expected.append(list(place))
-    assert points_above(volume, threshold, 3).tolist() == expected
+    assert find_points(volume, threshold, 3).tolist() == expected
 
 
 @pytest.mark.parametrize("volume", [np.zeros((3, 3)), np.full((2, 2, 2), np.nan)])
 def test_refuses_what_is_no_volume(volume: np.ndarray) -> None:
     with pytest.raises(ValueError, match="without nan"):
-        points_above(volume, 0.5)
+        find_points(volume, 0.5)
 
 
 # ---- clusters
@@ -80,25 +80,25 @@ def test_refuses_what_is_no_volume(volume: np.ndarray) -> None:
 
 def test_clusters_worked_by_hand() -> None:
     line = np.array([[0.0, 0, 0], [1, 0, 0], [10, 0, 0]])
-    assert sorted(cluster_centres(line, 1.5)[:, 0]) == [0.5, 10]
-    assert len(cluster_centres(line, 1.0)) == 3  # exactly the radius apart: not merged
-    assert len(cluster_centres(line, 0)) == 3
+    assert sorted(cluster(line, 1.5)[:, 0]) == [0.5, 10]
+    assert len(cluster(line, 1.0)) == 3  # exactly the radius apart: not merged
+    assert len(cluster(line, 0)) == 3
     # Ward: a pair at 0..1 and a point d from its mean merge below r = d sqrt(4 / 3)
     reach = 9.5 * np.sqrt(4 / 3)
-    assert [len(cluster_centres(line, reach + off)) for off in (-1e-6, 1e-6)] == [2, 1]
-    assert cluster_centres(line, 100)[0] == pytest.approx([11 / 3, 0, 0])
+    assert [len(cluster(line, reach + off)) for off in (-1e-6, 1e-6)] == [2, 1]
+    assert cluster(line, 100)[0] == pytest.approx([11 / 3, 0, 0])
 
 
 @pytest.mark.parametrize("drop_last", [False, True])
 def test_none_and_one_point(drop_last: bool) -> None:
-    assert cluster_centres(EMPTY, 3, drop_last).shape == (0, 3)
-    assert len(cluster_centres(np.array([[1.0, 2, 3]]), 3, drop_last)) == (0 if drop_last else 1)
+    assert cluster(EMPTY, 3, drop_last).shape == (0, 3)
+    assert len(cluster(np.array([[1.0, 2, 3]]), 3, drop_last)) == (0 if drop_last else 1)
 
 
 def test_duplicates_stay_apart_at_radius_zero_only() -> None:
     twice = np.ones((2, 3))
-    assert len(cluster_centres(twice, 0)) == 2
-    assert cluster_centres(twice, 0.1).tolist() == [[1, 1, 1]]
+    assert len(cluster(twice, 0)) == 2
+    assert cluster(twice, 0.1).tolist() == [[1, 1, 1]]
 
 
 @settings(max_examples=50)
@@ -110,16 +110,16 @@ def test_clusters_are_scikit_learns(sample, radius: float) -> None:
         return
     labels = AgglomerativeClustering(n_clusters=None, distance_threshold=radius).fit_predict(predicted)
     expected = [predicted[labels == number].mean(axis=0) for number in range(max(labels) + 1)]
-    centres = cluster_centres(predicted, radius)
+    centres = cluster(predicted, radius)
     assert sorted(centres.round(9).tolist()) == sorted(np.round(expected, 9).tolist())
-    assert np.array_equal(cluster_centres(predicted, radius, drop_last=True), centres[:-1])
+    assert np.array_equal(cluster(predicted, radius, drop_last=True), centres[:-1])
 
 
 def test_too_many_points_are_left_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
-    crowd = random_points(21, 0, 1, seed=0)
+    crowd = draw_random_points(21, 0, 1, seed=0)
     monkeypatch.setattr(points, "MAX_CLUSTERED", 20)
-    assert len(cluster_centres(crowd[:20], 9)) == 1
-    assert np.array_equal(cluster_centres(crowd, 9), crowd)
+    assert len(cluster(crowd[:20], 9)) == 1
+    assert np.array_equal(cluster(crowd, 9), crowd)
     assert f1_curve(crowd[:1], crowd, [9])[0] == pytest.approx(2 / 22)
 
 
@@ -129,13 +129,13 @@ def test_too_many_points_are_left_as_they_are(monkeypatch: pytest.MonkeyPatch) -
 def test_matches_worked_by_hand() -> None:
     true = np.array([[0.0, 0, 0], [2, 0, 0], [50, 0, 0]])
     predicted = np.array([[1.0, 0, 0]])  # serves two
-    assert match_counts(true, predicted, 1, "greedy") == (2, -1, 1)
-    assert match_counts(true, predicted, 1, "greedy_distinct") == (2, 0, 1)
-    assert match_counts(true, predicted, 1, "hungarian") == (1, 0, 2)
-    assert match_counts(true, predicted, 0.99, "greedy") == (0, 1, 3)
+    assert count_matches(true, predicted, 1, "greedy") == (2, -1, 1)
+    assert count_matches(true, predicted, 1, "greedy_distinct") == (2, 0, 1)
+    assert count_matches(true, predicted, 1, "hungarian") == (1, 0, 2)
+    assert count_matches(true, predicted, 0.99, "greedy") == (0, 1, 3)
     # the first within reach isn't free for the second, which has another: both are found
-    assert match_counts(true[:2], np.array([[1.0, 0, 0], [-1, 0, 0]]), 1) == (2, 0, 0)
-    assert match_counts(true[:2], np.array([[1.0, 0, 0], [-1, 0, 0]]), 1, "greedy_distinct") == (2, 1, 0)
+    assert count_matches(true[:2], np.array([[1.0, 0, 0], [-1, 0, 0]]), 1) == (2, 0, 0)
+    assert count_matches(true[:2], np.array([[1.0, 0, 0], [-1, 0, 0]]), 1, "greedy_distinct") == (2, 1, 0)
 
 
 @given(samples(), st.sampled_from([0.0, 0.5, 1.0, 2.0, 3.5, 20.0]))
@@ -145,11 +145,11 @@ def test_counts_against_plain_loops(sample, radius: float) -> None:
     n, m = len(true), len(predicted)
     near = cdist(true, predicted) <= radius
     found = sum(bool(row.any()) for row in near)
-    assert match_counts(true, predicted, radius, "greedy") == (found, m - found, n - found)
+    assert count_matches(true, predicted, radius, "greedy") == (found, m - found, n - found)
     used = {int(np.where(row)[0][0]) for row in near if row.any()}
-    assert match_counts(true, predicted, radius, "greedy_distinct") == (found, m - len(used), n - found)
+    assert count_matches(true, predicted, radius, "greedy_distinct") == (found, m - len(used), n - found)
     pairs = near[linear_sum_assignment(near, maximize=True)].sum()
-    assert match_counts(true, predicted, radius, "hungarian") == (pairs, m - pairs, n - pairs)
+    assert count_matches(true, predicted, radius, "hungarian") == (pairs, m - pairs, n - pairs)
     assert pairs <= found
 
 
@@ -162,22 +162,22 @@ def test_one_to_one_is_the_best_of_all_assignments(sample, radius: float) -> Non
         (sum(near[row, column] for row, column in enumerate(chosen)))
         for chosen in itertools.permutations(range(near.shape[1]), near.shape[0])
     )
-    assert match_counts(*sample, radius)[0] == best
+    assert count_matches(*sample, radius)[0] == best
 
 
 def test_refuses_what_it_does_not_know() -> None:
     with pytest.raises(ValueError, match="'hungarian', 'greedy'"):
-        match_counts(np.ones((2, 3)), np.ones((2, 3)), 1, "nearest")
+        count_matches(np.ones((2, 3)), np.ones((2, 3)), 1, "nearest")
     with pytest.raises(ValueError, match=r"\[n, 3\]"):
-        match_counts(np.ones((2, 4)), np.ones((2, 3)), 1)
+        count_matches(np.ones((2, 4)), np.ones((2, 3)), 1)
     with pytest.raises(ValueError, match="finite"):
-        cluster_centres(np.array([[0, np.nan, 0]]), 1)
+        cluster(np.array([[0, np.nan, 0]]), 1)
     with pytest.raises(ValueError, match="no points"):
         f1_curve(EMPTY, np.ones((2, 3)), RADII)
     with pytest.raises(ValueError, match="ascending"):
-        area([1, 0], np.zeros(2))
+        area_under_curve([1, 0], np.zeros(2))
     with pytest.raises(ValueError, match="0 candidates, 1 values"):
-        best_threshold([np.zeros((2, 2, 2))], points_above, [np.ones((1, 3))], RADII, [])
+        choose_threshold([np.zeros((2, 2, 2))], find_points, [np.ones((1, 3))], RADII, [])
 
 
 # ---- F1 against radius
@@ -231,13 +231,13 @@ def test_clusters_of_clusters(drop_last: bool) -> None:
     true, predicted = rng.uniform(0, 20, (12, 3)), rng.uniform(0, 20, (40, 3))
     expected, left = [], predicted
     for radius in RADII:
-        left = cluster_centres(left, radius, drop_last)
-        expected.append(f1_score(*match_counts(true, left, radius, "greedy_distinct")))
+        left = cluster(left, radius, drop_last)
+        expected.append(f1_score(*count_matches(true, left, radius, "greedy_distinct")))
     options = {"matching": "greedy_distinct", "drop_last": drop_last}
     assert f1_curve(true, predicted, RADII, cumulative=True, **options).tolist() == expected
-    fresh = [cluster_centres(predicted, radius, drop_last) for radius in RADII]
+    fresh = [cluster(predicted, radius, drop_last) for radius in RADII]
     expected = [
-        f1_score(*match_counts(true, one, radius, "greedy_distinct")) for one, radius in zip(fresh, RADII, strict=True)
+        f1_score(*count_matches(true, one, radius, "greedy_distinct")) for one, radius in zip(fresh, RADII, strict=True)
     ]
     assert f1_curve(true, predicted, RADII, **options).tolist() == expected
     assert f1_curve(true, predicted, RADII, cumulative=True, **options).tolist() != expected
@@ -259,8 +259,8 @@ def test_mean_sd_and_area() -> None:
     assert mean.tolist() == [0, 0.25, 1]
     assert sd.tolist() == [0, 0.25, 0]
     assert np.isnan(mean_and_sd(curves[1:2])).all()
-    assert area([0, 1, 3], curves) == pytest.approx([(0.25 + 1.5) / 3, np.nan, 1 / 3], nan_ok=True)
-    assert area(RADII, np.ones(10)) == 1
+    assert area_under_curve([0, 1, 3], curves) == pytest.approx([(0.25 + 1.5) / 3, np.nan, 1 / 3], nan_ok=True)
+    assert area_under_curve(RADII, np.ones(10)) == 1
 
 
 # ---- what random and near-perfect predictions are worth
@@ -274,7 +274,7 @@ def test_random_points_have_the_published_curves(m: int, n_samples: int, options
     """66 true points in a cube of 64 voxels; how the true ones lie is not published, so uniform as well."""
     rng = np.random.default_rng(0)
     curves = [
-        f1_curve(random_points(66, 0, 64, rng), random_points(m, 0, 64, rng), RADII, "greedy", **options)
+        f1_curve(draw_random_points(66, 0, 64, rng), draw_random_points(m, 0, 64, rng), RADII, "greedy", **options)
         for _ in range(n_samples)
     ]
     mean, _ = mean_and_sd(np.stack(curves))
@@ -282,18 +282,18 @@ def test_random_points_have_the_published_curves(m: int, n_samples: int, options
 
 
 def test_random_points_fill_their_box() -> None:
-    drawn = random_points(20_000, np.array([0, -5, 10]), np.array([1, 5, 40]), seed=0)
+    drawn = draw_random_points(20_000, np.array([0, -5, 10]), np.array([1, 5, 40]), seed=0)
     assert drawn.mean(0) == pytest.approx([0.5, 0, 25], rel=0.02, abs=0.1)
     assert drawn.std(0) == pytest.approx(np.array([1, 10, 30]) / np.sqrt(12), rel=0.02)
-    assert np.array_equal(drawn, random_points(20_000, np.array([0, -5, 10]), np.array([1, 5, 40]), seed=0))
+    assert np.array_equal(drawn, draw_random_points(20_000, np.array([0, -5, 10]), np.array([1, 5, 40]), seed=0))
 
 
 def test_jitter_is_found_within_its_chi_distribution() -> None:
     """Lone points moved by normal noise of sd 1 lie within r with the chi distribution of three degrees of freedom."""
     true = 1000 * np.argwhere(np.ones((12, 12, 12))).astype(float)
-    curve = f1_curve(true, jittered_points(true, 1, seed=0), [1, 2, 3], clustered=False)
+    curve = f1_curve(true, jitter_points(true, 1, seed=0), [1, 2, 3], clustered=False)
     assert curve == pytest.approx([0.1987, 0.7385, 0.9707], abs=0.03)
-    assert np.array_equal(jittered_points(true, 0, seed=0), true)
+    assert np.array_equal(jitter_points(true, 0, seed=0), true)
 
 
 # ---- thresholds and comparisons
@@ -308,16 +308,14 @@ def test_the_best_threshold_is_the_one_that_tells_truth_from_noise() -> None:
         volume[tuple(places.T)] = rng.uniform(0.6, 0.8, 4)
         volumes.append(volume)
     candidates = [0.1, 0.3, 0.5, 0.7, 0.9]
-    threshold, areas = best_threshold(volumes, points_above, true, RADII[:4], candidates)
+    threshold, areas = choose_threshold(volumes, find_points, true, RADII[:4], candidates)
     assert threshold == 0.5
     assert areas[2] == 1
     assert areas[4] == 0
     assert 0 < areas[0] < areas[1] < areas[2] > areas[3]
-    curves = [
-        f1_curve(*pair, RADII[:4]) for pair in zip(true, [points_above(one, 0.3) for one in volumes], strict=True)
-    ]
-    assert areas[1] == pytest.approx(np.mean([area(RADII[:4], curve) for curve in curves]))
-    _, skipping = best_threshold(volumes, points_above, true, RADII[:4], candidates, skip_empty=True)
+    curves = [f1_curve(*pair, RADII[:4]) for pair in zip(true, [find_points(one, 0.3) for one in volumes], strict=True)]
+    assert areas[1] == pytest.approx(np.mean([area_under_curve(RADII[:4], curve) for curve in curves]))
+    _, skipping = choose_threshold(volumes, find_points, true, RADII[:4], candidates, skip_empty=True)
     assert skipping == pytest.approx(areas)  # all samples are skipped at .9, which counts 0
 
 

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import norm
 
-from eegjax.evaluate.transitions import correct_prior, count_transitions, smooth, transition_probabilities, viterbi
+from eegjax.evaluate.transitions import correct_prior, count_transitions, decode_viterbi, estimate_transitions, smooth
 
 STICKY = np.array([[0.9, 0.08, 0.02], [0.1, 0.8, 0.1], [0.05, 0.05, 0.9]])
 
@@ -24,7 +24,7 @@ def test_counts_neighbours_only():
     for earlier, later in [(0, 0), (0, 1), (1, 2), (2, 2), (2, 0)]:
         expected[earlier, later] += 1
     assert np.array_equal(counts, expected)
-    np.testing.assert_allclose(transition_probabilities(counts)[[0, 3]], [[2 / 6, 2 / 6, 1 / 6, 1 / 6], [1 / 4] * 4])
+    np.testing.assert_allclose(estimate_transitions(counts)[[0, 3]], [[2 / 6, 2 / 6, 1 / 6, 1 / 6], [1 / 4] * 4])
 
 
 def test_counts_nothing():
@@ -54,14 +54,14 @@ def test_viterbi_is_the_best_of_all_paths(n, n_classes, seed, forbid):
     if forbid:
         log_transition[~np.eye(n_classes, dtype=bool) & (rng.random((n_classes, n_classes)) < 0.5)] = -np.inf
     parts = (log_likelihood, log_transition, log_initial)
-    path = viterbi(*parts)
+    path = decode_viterbi(*parts)
     assert path.dtype == np.int64
     best = max(itertools.product(range(n_classes), repeat=n), key=lambda one: log_probability(one, *parts))
     assert tuple(path) == best
 
 
 def test_viterbi_of_nothing():
-    assert viterbi(np.zeros((0, 3)), np.zeros((3, 3)), np.zeros(3)).shape == (0,)
+    assert decode_viterbi(np.zeros((0, 3)), np.zeros((3, 3)), np.zeros(3)).shape == (0,)
 
 
 def gaussians(n: int, prior: np.ndarray, x: np.ndarray | None = None, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:

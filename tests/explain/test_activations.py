@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 from scipy.signal import correlate2d
 
-from eegjax.explain.activations import HIDDEN_STATE, activation_maps, vgg16_layers
+from eegjax.explain.activations import HIDDEN_STATE, compute_activation_maps, vgg16_layers
 from eegjax.models.vgg import VGG16, VGG16Features
 from eegjax.models.vgg_conv_lstm import ConvLSTM, VGG16ConvLSTM
 
 WIDTH = 1 / 32
-maps_of = jax.jit(activation_maps, static_argnums=(0, 3))
+maps_of = jax.jit(compute_activation_maps, static_argnums=(0, 3))
 
 
 def made(kind: type[nn.Module], *leading: int, batch_norm: bool = False):
@@ -103,4 +103,4 @@ def test_sequences_keep_their_axes():
 def test_a_layer_that_is_not_there():
     model, variables, images = made(VGG16, 1)
     with pytest.raises(ValueError, match=r"no layer 'features/norm1_2'. Did you mean 'features/conv1_2'"):
-        jax.eval_shape(lambda x: activation_maps(model, variables, x, vgg16_layers(batch_norm=True)), images)
+        jax.eval_shape(lambda x: compute_activation_maps(model, variables, x, vgg16_layers(batch_norm=True)), images)

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from scipy.special import softmax
 
-from eegjax.explain.sensitivity import accumulate, class_means, gradients
+from eegjax.explain.sensitivity import accumulate, class_means, compute_gradients
 from eegjax.models.vgg import VGG16
 from eegjax.models.vgg_conv_lstm import VGG16ConvLSTM
 from eegjax.train.losses import cross_entropy
@@ -52,7 +52,7 @@ def test_gradients_match_central_differences(kind, leading):
     eps = 1e-6
     with jax.enable_x64(True):
         losses, images = losses_of(kind, *leading)
-        found = np.asarray(jax.jit(partial(gradients, losses))(images))
+        found = np.asarray(jax.jit(partial(compute_gradients, losses))(images))
         compiled = jax.jit(losses)
         assert compiled(images).dtype == np.float64
         assert found.shape == images.shape
@@ -84,7 +84,7 @@ def test_linear_softmax(leading):
 
     p = softmax(images.reshape(*leading, -1) @ weights, -1)
     expected = np.abs((p - np.eye(N_CLASSES)[labels]) @ weights.T).reshape(images.shape)
-    np.testing.assert_allclose(jax.jit(partial(gradients, loss))(images), expected, rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(jax.jit(partial(compute_gradients, loss))(images), expected, rtol=1e-4, atol=1e-6)
 
 
 def night(n: int = 23) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

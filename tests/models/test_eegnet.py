@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from eegjax.models.eegnet import EEGNet, within_norm
+from eegjax.models.eegnet import EEGNet, limit_norm
 
 
 def shapes(module: EEGNet, n_times: int, n_chans: int) -> Any:
@@ -80,11 +80,11 @@ def test_logits_match_numpy(scale):
 def test_norms_are_bounded_and_gradients_stay_finite(limit):
     kernel = np.random.default_rng(0).normal(0, 0.3, (6, 40)).astype(np.float32)
     kernel[:, 0] = 0
-    bounded = within_norm(kernel, limit)
+    bounded = limit_norm(kernel, limit)
     np.testing.assert_allclose(bounded, numpy_within(kernel, limit), rtol=1e-5, atol=1e-7)
     norms = np.linalg.norm(kernel, axis=0)
     np.testing.assert_allclose(np.linalg.norm(bounded, axis=0), np.minimum(norms, limit), rtol=1e-5)
-    gradient = jax.grad(lambda kernel: jnp.sum(within_norm(kernel, limit) ** 3))(kernel)
+    gradient = jax.grad(lambda kernel: jnp.sum(limit_norm(kernel, limit) ** 3))(kernel)
     assert np.isfinite(gradient).all()
     # a filter at its limit only turns: its gradient has no part along it
     along = np.sum(gradient * kernel, 0)

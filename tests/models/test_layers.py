@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from scipy.signal import correlate
 
+from eegjax.errors import UserError
 from eegjax.models import layers
 
 
@@ -132,3 +133,10 @@ def test_max_pool_and_its_gradient_equal_the_plain_form(window: tuple[int, ...])
 def test_max_pool_keeps_nan() -> None:
     x = jnp.zeros((1, 2, 2, 4)).at[0, [0, 0, 1, 1], [0, 1, 0, 1], [0, 1, 2, 3]].set(jnp.nan)
     assert jnp.isnan(layers.max_pool(x, (2, 2))).all()
+
+
+def test_a_dtype_is_had_by_its_name() -> None:
+    assert layers.dtype_of("float32") == jnp.float32
+    assert layers.dtype_of("bfloat16") == jnp.bfloat16
+    with pytest.raises(UserError, match=r"precision is 'float61'; there are float32, bfloat16\. "):
+        layers.dtype_of("float61")

@@ -29,7 +29,7 @@ def dimension_numbers(n: int) -> tuple[str, str, str]:
 
 def parts(form: str, function: Any, *operands: jax.Array) -> list[np.ndarray]:
     """The value and the gradients for all operands, under a random gradient of the value."""
-    with operations.form(form):
+    with operations.use_form(form):
         value, back = jax.vjp(lambda *given: function(*given), *operands)
         gradient = jnp.asarray(np.random.default_rng(1).normal(size=value.shape), jnp.float32)
         return [np.asarray(array) for array in (value, *back(gradient))]
@@ -147,7 +147,7 @@ def test_a_transposed_convolution_equals_flax(kernel: tuple[int, ...]) -> None:
         variables["params"]["kernel"],
     )
     assert_close(fast, plain)
-    with operations.form("fast"):
+    with operations.use_form("fast"):
         np.testing.assert_allclose(ours.apply(variables, x), theirs.apply(variables, x), atol=1e-5)
 
 

@@ -7,7 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from eegjax.models.shallow import FilterBank, ShallowConvNet
+from eegjax.models.layers import FilterBank
+from eegjax.models.shallow import ShallowConvNet
 
 
 def shapes(n_times: int, n_chans: int) -> Any:

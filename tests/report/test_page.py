@@ -188,7 +188,7 @@ def test_main_numbers_are_the_first_network_s(run):
     page = Reader(write_page(run, "A run"))
     assert page.texts["dt"] == ["accuracy", "kappa"]
     assert page.texts["dd"] == ["0.700 [0.600, 0.900]", "– [–, 0.900]"]
-    assert "Network: net. 5 test examples of 2 subject(s). In brackets: 95 % intervals, bootstrap" in page.source
+    assert "Network: net. 5 test examples of 2 subjects. In brackets: 95 % intervals, bootstrap" in page.source
 
 
 def test_configuration_and_data(run):

@@ -5,13 +5,12 @@ import io
 import re
 from itertools import pairwise
 
-import numpy as np
 import pandas as pd
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from eegjax.report.tables import format_interval, write_table
+from eegjax.report.tables import write_table
 
 FRAME = pd.DataFrame(
     {"accuracy (%)": ["77.0", "–"], "κ [95 %]": ["0.694 [0.680, 0.740]", "0.7 ± 0.1"], "a|b_c": ["CNN & Co", "x"]},
@@ -109,9 +108,3 @@ def test_cells_must_be_text(tmp_path):
 
 def test_empty_table(tmp_path):
     assert "| model | kappa |" in write_table(tmp_path, "none", pd.DataFrame(columns=["model", "kappa"]), "Nothing")
-
-
-def test_format_interval():
-    assert format_interval(0.7123, 0.68, 0.74) == "0.712 [0.680, 0.740]"
-    assert format_interval(77.04, -0.01, 80, digits=1) == "77.0 [0.0, 80.0]"
-    assert format_interval(np.float64("nan"), 0, 1, digits=0) == "– [0, 1]"

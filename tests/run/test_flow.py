@@ -281,7 +281,7 @@ def test_of_several_processes_the_first_one_reports(copied: Path, tiny, no_train
 def test_a_failure_after_training_costs_no_training(finished, tiny, monkeypatch, capsys) -> None:
     metrics = json.loads((finished.folder / "metrics.json").read_text())
     (finished.folder / "metrics.json").unlink()
-    broken = sleep.STUDY._replace(baselines=lambda *_: 1 / 0)
+    broken = sleep.STUDY._replace(evaluate=lambda *_: 1 / 0)
     monkeypatch.setattr(sleep, "STUDY", broken)
     with pytest.raises(ZeroDivisionError):
         commands.launch(tiny())
@@ -385,7 +385,7 @@ def standard(tiny: Callable, root: Path | str, *further: str):
 
 
 def test_a_protocol_with_real_data_says_where_they_are_had(tiny) -> None:
-    with pytest.raises(UserError, match=r"config\.data\.root is not set.*physionet\.org.*--config=configs/sleep\.py"):
+    with pytest.raises(UserError, match=r"config\.data\.root is not set.*physionet\.org.*eegjax run sleep"):
         commands.launch(standard(tiny, ""))
 
 

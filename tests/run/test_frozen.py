@@ -24,17 +24,18 @@ from eegjax.data.dataset import Dataset
 from eegjax.data.feed import gather
 from eegjax.data.sleep_edf import simulator
 from eegjax.errors import UserError
-from eegjax.models import pretrained, vgg, vgg_conv_lstm
+from eegjax.models import layers, pretrained
+from eegjax.run import apply, frozen
 from eegjax.run import folder as runs
-from eegjax.run import frozen
 from eegjax.run import weights as trained
+from eegjax.run.member import Member
 from eegjax.run.network import Network, Timing
 from eegjax.studies.sleep import study as sleep
 from eegjax.train import features
 from eegjax.train.log import MetricLog
 
 SMALLER = 16
-REAL = vgg.scaled, pretrained.VGG16_FEATURES
+REAL = layers.scale_channels, pretrained.VGG16_FEATURES
 NAMES = ("vgg16", "vgg16_conv_lstm")
 COLUMNS = [f"p_{stage}" for stage in ("W", "N1", "N2", "N3", "R")]
 
@@ -67,8 +68,7 @@ def shrunk() -> Iterator[dict[str, tuple[int, ...]]]:
         }
 
     with pytest.MonkeyPatch.context() as patch:
-        for module in (vgg, vgg_conv_lstm):
-            patch.setattr(module, "scaled", lambda channels, width: max(1, round(channels * width / SMALLER)))
+        patch.setattr(layers, "scale_channels", lambda channels, width: max(1, round(channels * width / SMALLER)))
         for name in ("VGG16_FEATURES", "VGG16_CLASSIFIER"):
             patch.setattr(pretrained, name, less(getattr(pretrained, name)))
         yield shapes_of({**pretrained.VGG16_FEATURES, **pretrained.VGG16_CLASSIFIER})
@@ -124,14 +124,17 @@ def few_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def network_of(config: ConfigDict, dataset: Dataset, n_members: int = 1) -> Network:
     """A network with a member, and a seed, per fold."""
-    pairs = [(fold, seed) for seed, fold in enumerate(sleep.folds(config, dataset))]
-    return Network(config, sleep.STUDY, dataset, pairs[:n_members], Timing())
+    folds = sleep.folds(config, dataset)
+    members = [Member(config.model.name, seed, fold, seed) for seed, fold in enumerate(folds)]
+    return Network(config, sleep.TASK, dataset, members[:n_members], Timing())
 
 
 def train(network: Network, folder: Path, group: tuple[int, ...] = (0,)) -> tuple[pd.DataFrame, list[dict]]:
     """The predictions and the lines of the log."""
     folder.mkdir(parents=True, exist_ok=True)
-    frame = network.run(group, folder / "checkpoints" / "group", MetricLog(folder, True, False))
+    frame = network.run(
+        [network.members[number] for number in group], folder / "checkpoints" / "group", MetricLog(folder, True, False)
+    )
     return frame, [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
 
 
@@ -170,7 +173,7 @@ def from_file(params: Any, state: dict[str, np.ndarray]) -> set[str]:
 def test_every_member_begins_with_what_the_file_gives(standard, dataset, state, name, size, trainable, loaded) -> None:
     network = network_of(standard(model__name=name, model__trainable=trainable, inputs__size=size), dataset, 2)
     with jax.set_mesh(network.mesh):
-        first, second = (network._initial(member).params for member in (0, 1))
+        first, second = (network.initial(network.members[member]).params for member in (0, 1))
     assert from_file(first, state) == from_file(second, state) == loaded
     assert not np.array_equal(first["head"]["kernel"], second["head"]["kernel"])
 
@@ -192,7 +195,7 @@ def test_a_step_moves_what_is_to_be_trained_and_nothing_else(
     lines = train(network, tmp_path)[1]
     assert [line["step"] for line in lines] == [1]
     with jax.set_mesh(network.mesh):
-        before = flatten_dict(network._initial(0).params, sep="/")
+        before = flatten_dict(network.initial(network.members[0]).params, sep="/")
     after = flatten_dict(trained.load(tmp_path, name)[0].variables["params"], sep="/")
     moved = {path: not np.array_equal(leaf, before[path]) for path, leaf in after.items() if path in before}
     assert moved == {path: path.split("/")[0] not in still for path in moved}
@@ -220,18 +223,18 @@ def test_what_is_taken_of_a_file(configure, weights, state, protocol, size, trai
     config = configure(protocol, model__weights=str(weights), model__width=1.0, model__trainable=trainable)
     config.inputs.update({"size": size, "scale": "standard"})
     images = np.zeros((1, size, size, 3), np.float32)
-    shapes = jax.eval_shape(lambda: sleep.model(config, None).init(jax.random.key(0), images))["params"]
+    shapes = jax.eval_shape(lambda: sleep.TASK.model(config, None).init(jax.random.key(0), images))["params"]
     params = jax.tree.map(lambda leaf: np.full(leaf.shape, -1, np.float32), shapes)
-    assert from_file(sleep.pretrained(config, params), state) == loaded
+    assert from_file(sleep.TASK.pretrained(config, params), state) == loaded
 
 
 def test_the_paper_shows_its_images_to_a_rescaled_kernel(configure, nights, weights, state, dataset) -> None:
     """0..255 by the first kernel are what rgb / 255 / deviation is by the file's."""
     config = configure("paper", nights, model__weights=str(weights), model__width=1.0)
     params = jax.eval_shape(
-        lambda: sleep.model(config, dataset).init(jax.random.key(0), np.zeros((1, 32, 32, 3), np.float32))
+        lambda: sleep.TASK.model(config, dataset).init(jax.random.key(0), np.zeros((1, 32, 32, 3), np.float32))
     )["params"]
-    first = sleep.pretrained(config, params)["features"]["conv1_1"]["kernel"]
+    first = sleep.TASK.pretrained(config, params)["features"]["conv1_1"]["kernel"]
     deviation = np.array([0.229, 0.224, 0.225])[:, None]
     np.testing.assert_allclose(first * 255 * deviation, state["features.0.weight"].transpose(2, 3, 1, 0), rtol=1e-5)
 
@@ -310,12 +313,12 @@ def finished(standard, nights: Path, tmp_path_factory: pytest.TempPathFactory) -
     config = standard(run__root=str(tmp_path_factory.mktemp("frozen")), **fields)
     rows: list[int] = []
     with pytest.MonkeyPatch.context() as patch:
-        original = frozen.kept
+        original = frozen.load_or_compute
 
         def kept(path: Path, n_rows: int, shape: Any, compute: Callable, chunk: int, desc: str) -> np.ndarray:
             return original(path, n_rows, shape, lambda chosen: (rows.extend(chosen), compute(chosen))[1], chunk, desc)
 
-        patch.setattr(frozen, "kept", kept)
+        patch.setattr(frozen, "load_or_compute", kept)
         patch.setattr(sleep, "STUDY", sleep.STUDY._replace(explain=lambda *_: None, figures=lambda _: []))
         return config, commands.launch(config), rows
 
@@ -338,7 +341,7 @@ def test_weights_of_a_frozen_run_hold_the_whole_network(finished, state) -> None
         one = config.copy_and_resolve_references()
         one.model.name = name
         networks, rows = trained.load(folder, name), np.arange(len(dataset.index))
-        for network, found in zip(networks, trained.predict(one, sleep.STUDY, dataset, networks, rows), strict=True):
+        for network, found in zip(networks, apply.predict(one, sleep.TASK, dataset, networks, rows), strict=True):
             assert "features" in from_file(network.variables["params"], state)
             part = frame[(frame["model"] == name) & (frame["member"] == network.names["member"])]
             np.testing.assert_allclose(found[part["example"]], part[COLUMNS], atol=1e-5)
@@ -377,7 +380,7 @@ def test_what_the_backbone_sees_or_is_gives_other_features(finished, state, monk
     config.update_from_flattened_dict(fields)
     asked: list[str] = []
     monkeypatch.setattr(
-        frozen, "kept", lambda path, n_rows, shape, *_: (asked.append(path.name), np.zeros((n_rows, 1)))[1]
+        frozen, "load_or_compute", lambda path, n_rows, shape, *_: (asked.append(path.name), np.zeros((n_rows, 1)))[1]
     )
     network_of(config, sleep.prepare(config))._keep_features()
     assert len(asked) == 1
@@ -402,16 +405,16 @@ def test_features_are_those_of_the_backbone_whatever_the_chunks(
 
     monkeypatch.setattr(features, "_compute_into", broken)
     with pytest.raises(KeyboardInterrupt):
-        network._keep_features()
+        network.learnt  # noqa: B018
     assert not list((tmp_path / "features").glob("[!.]*"))
     computed.clear()
     monkeypatch.setattr(features, "_compute_into", original)
-    network._keep_features()
+    network.learnt  # noqa: B018
     assert computed == list(range(8, 24))  # 2 on each of 4 devices at once
 
     rows = np.arange(0, 24, 5)
-    images = sleep.inputs(config)({}, gather(np, plain, rows, rows >= 0), None, False)["inputs"]
-    expected = jax.jit(sleep.backbone(config).apply)({"params": network.backbone}, images)
+    images = sleep.TASK.inputs(config)({}, gather(np, plain, rows, rows >= 0), None, False)["inputs"]
+    expected = jax.jit(sleep.TASK.backbone(config).apply)({"params": network.backbone}, images)
     np.testing.assert_allclose(network.source.arrays["maps"][rows], expected, rtol=1e-4, atol=1e-5)
 
 
@@ -432,8 +435,7 @@ def test_the_real_network_trains_on_a_file_of_features_alone(
     configure, nights, dataset, tmp_path: Path, monkeypatch
 ) -> None:
     """14,714,688 parameters in 59 MB that never move; the ConvLSTM and its head, on their 1 x 1 x 512 maps, do."""
-    for module in (vgg, vgg_conv_lstm):
-        monkeypatch.setattr(module, "scaled", REAL[0])
+    monkeypatch.setattr(layers, "scale_channels", REAL[0])
     monkeypatch.setattr(pretrained, "VGG16_FEATURES", REAL[1])
     values = state_of(shapes_of(REAL[1]))
     assert sum(array.size for array in values.values()) == 14_714_688

@@ -2,7 +2,6 @@
 
 import csv
 import re
-import runpy
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,22 +11,25 @@ import pytest
 from matplotlib.figure import Figure
 from ml_collections import ConfigDict
 
-from eegjax import commands
+from eegjax import commands, console
 from eegjax.errors import UserError
 from eegjax.files import read_json
 from eegjax.run import gather
+from eegjax.run.answers import frame_of
+from eegjax.run.finished import Finished
+from eegjax.run.member import Member
 from eegjax.run.network import Network
 from eegjax.studies.sleep import data as sleep_data
 from eegjax.studies.sleep import study as sleep
+from eegjax.studies.sleep.baselines import baselines
 from eegjax.train.log import MetricLog
 
-SCRIPT = Path(__file__).parents[2] / "launch" / "tables.py"
 NETWORKS = ("vgg16", "vgg16_conv_lstm")
 
 
 @pytest.fixture
 def main() -> Callable:
-    return runpy.run_path(str(SCRIPT))["main"]
+    return console.tables
 
 
 @pytest.fixture
@@ -94,16 +96,16 @@ def standard(configure, tiny, tmp_path_factory) -> ConfigDict:
     return configure("standard", recordings, run__root=root, model__width=1 / 64)
 
 
-def guess(network: Network, group: list[int], folder: Path, log: MetricLog) -> pd.DataFrame:
+def guess(network: Network, group: list[Member], folder: Path, log: MetricLog) -> pd.DataFrame:
     """Instead of training: random answers, in the columns of the networks'."""
     folder.mkdir(parents=True)
     frames = []
     for member in group:
-        rng = np.random.default_rng(member)
-        rows = network.pairs[member][0].test
+        rng = np.random.default_rng(member.number)
+        rows = member.fold.test
         answers = rng.dirichlet(np.ones(network.config.data.n_classes), len(rows))
-        frames.append(network._table(member, "test", rows, answers, folder))
-        log.write(network._names(member), 1, 0, {"loss": 1.0, "accuracy": 0.5})
+        frames.append(frame_of(network.config, network.task, network.dataset, member, "test", rows, answers, folder))
+        log.write(member.names(), 1, 0, {"loss": 1.0, "accuracy": 0.5})
     return pd.concat(frames)
 
 
@@ -128,7 +130,20 @@ def quick(monkeypatch) -> list[dict]:
     return trained
 
 
-def test_missing_runs_are_made_once(standard, quick, capsys) -> None:
+@pytest.fixture
+def n_classes_of_baselines(quick, monkeypatch) -> list[int]:
+    """The number of classes, each time that baselines are computed."""
+    computed: list[int] = []
+
+    def compute(config: ConfigDict, *given) -> pd.DataFrame:
+        computed.append(config.data.n_classes)
+        return baselines(config, *given)
+
+    monkeypatch.setattr(sleep, "STUDY", sleep.STUDY._replace(baselines=compute))
+    return computed
+
+
+def test_missing_runs_are_made_once(standard, quick, n_classes_of_baselines, capsys) -> None:
     """Both networks on the same folds in each context; the second time nothing is run."""
     place = gather.tables(standard, None, sleep.STUDY, commands.launch)
     printed = capsys.readouterr().out
@@ -136,6 +151,7 @@ def test_missing_runs_are_made_once(standard, quick, capsys) -> None:
     assert list(dict.fromkeys(found)) == [(5, 0, False), (6, 0, False), (5, 2, False), (5, 2, True)]
     assert {found.count(one) for one in found} == {3 * len(NETWORKS)}  # every subject is tested by each
     assert {config["model"]["name"] for config in quick} == set(NETWORKS)
+    assert n_classes_of_baselines == [5, 6]  # of the four runs three have the same ones
     rows = ["current epoch", "current epoch, six stages", "two epochs before and after", "two epochs before (causal)"]
     assert re.findall(r"(?m)^# (.*)$", printed) == rows
     folders = re.findall(r"Run folder: (.*)", printed)
@@ -177,13 +193,11 @@ def test_missing_runs_are_made_once(standard, quick, capsys) -> None:
 
 def test_an_undefined_number_is_a_dash(tmp_path: Path) -> None:
     """Kappa of a run whose answers and truth are all one stage."""
-    folder = tmp_path / "sleep-x-1"
-    folder.mkdir()
-    pd.DataFrame({"model": ["vgg16"]}).to_parquet(folder / "predictions.parquet")
-    numbers = {f"{name}{end}": 1.0 for name in gather.HEADLINES for end in ("", "_low", "_high")}
+    numbers: dict[str, float | None] = {name + end: 1.0 for name in gather.HEADLINES for end in ("", "_low", "_high")}
     numbers |= {f"kappa{end}": None for end in ("", "_low", "_high")}
-    (folder / "metrics.json").write_text(re.sub("None", "null", str(numbers)).replace("'", '"'))
-    text = gather._overview({"a row": folder}, tmp_path / "tables", simulated=True)
+    nothing = pd.DataFrame()
+    run = Finished(tmp_path, ConfigDict(), {}, {}, numbers, nothing, nothing, ("vgg16",), ())
+    text = gather._overview({"a row": run}, tmp_path / "tables", simulated=True)
     assert "SIMULATED DATA: All runs" in text
     assert re.search(r"a row \| vgg16 \| +1\.000 \[1\.000, 1\.000\] \| +– \[–, –\]", text)
 

@@ -94,7 +94,7 @@ def start(mirror: Mirror, folder: Path, *arguments: str) -> subprocess.Popen:
     code = (
         "import runpy, sys\n"
         "from eegjax.data.sleep_edf.fetch import fetch_sleep_edf\n"
-        "from eegjax.studies import public\n"
+        "from eegjax.run import prepare as public\n"
         f"public.FETCH['sleep_edf'] = lambda root, workers: fetch_sleep_edf(root, workers, {mirror.url!r})\n"
         f"sys.argv = {argv!r}\n"
         f"runpy.run_path({str(script)!r}, run_name='__main__')\n"
@@ -163,12 +163,11 @@ def parts_of(datasets: Path) -> list[Path]:
 
 def found(command_line: str, cwd: Path, monkeypatch) -> Path:
     """The prepared dataset that a printed command uses, typed in that folder."""
-    python, script, *arguments = shlex.split(command_line.removeprefix("Now: "))
-    assert (python, script) == ("python", "launch/main.py")
-    config, *given = [argument.replace("=FILE", "=none") for argument in arguments]
-    name, _, file = config.partition("=")
+    command, subcommand, *arguments = shlex.split(command_line.removeprefix("Now: "))
+    assert (command, subcommand) == ("eegjax", "run")
+    given = [argument.replace("=FILE", "=none") for argument in arguments]
     monkeypatch.chdir(cwd)
-    return sleep.prepare(cli.parse([script, f"{name}={ROOT / file}", *given], {})[0]).folder
+    return sleep.prepare(cli.parse([command, *given], {})[0]).folder
 
 
 @pytest.mark.parametrize("protocol", ["standard", "paper"])
@@ -192,7 +191,7 @@ def test_the_printed_command_finds_what_was_prepared(tiny, tmp_path: Path, monke
 def test_without_download_nothing_is_fetched(configure, tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setitem(public.FETCH, "sleep_edf", lambda *_: 1 / 0)
     (tmp_path / "empty").mkdir()
-    with pytest.raises(UserError, match=r"empty: holds no recordings.*launch/prepare\.py .*--download"):
+    with pytest.raises(UserError, match=r"empty: holds no recordings.*eegjax prepare .*--download"):
         public.prepare(configure("standard", tmp_path / "empty"), sleep.STUDY, "sleep_edf", False)
 
 

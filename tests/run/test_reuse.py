@@ -64,7 +64,7 @@ def weights_of(state):
 def said(network, kept, rows):
     """What a kept member says of examples, [n, n_classes]."""
     x = tiny.make_dataset().arrays["eeg"].reshape(-1, tiny.N_TIMES, 2)[rows] / kept.stats["scale"]
-    return jax.nn.softmax(network.model.apply(kept.variables, jnp.asarray(x)))
+    return jax.nn.softmax(network.start.model.apply(kept.variables, jnp.asarray(x)))
 
 
 def differ(one, other):
@@ -126,7 +126,7 @@ def test_a_fold_begins_where_the_one_before_ended(whole, member):
     network, _, _, steps = whole
     ended, begun = steps[member - 1][-1][1], steps[member][0][0]
     tiny.assert_close(weights_of(begun), weights_of(ended), 0)
-    plain = network._initial(member)  # of a network without folds before
+    plain = network.initial(network.members[member])  # of a network without folds before
     one = jax.tree.map(lambda leaf: leaf[0], begun)
     own = ("step", "opt_state", "key", "stats", "bad_in_row", "bad_total", "best_value", "since_best", "stopped")
     tiny.assert_close({name: getattr(one, name) for name in own}, {name: getattr(plain, name) for name in own}, 0)
@@ -137,7 +137,7 @@ def test_a_fold_begins_where_the_one_before_ended(whole, member):
 def test_the_first_fold_of_every_seed_begins_anew(whole, fresh):
     firsts = [weights_of(whole[3][member][0][0]) for member in (0, 4)]
     for member, found in zip((0, 4), firsts, strict=True):
-        plain = fresh[0]._initial(member)
+        plain = fresh[0].initial(fresh[0].members[member])
         tiny.assert_close(found, {"params": plain.params, **plain.model_state}, 0)
     assert differ(*firsts)
     found = [line for line in tiny.lines(whole[1]) if line["member"] == 0]

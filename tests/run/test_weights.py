@@ -15,7 +15,9 @@ from ml_collections import ConfigDict
 from eegjax import commands
 from eegjax.data.dataset import Dataset
 from eegjax.errors import UserError
+from eegjax.run import apply
 from eegjax.run import weights as trained
+from eegjax.run.finished import finished as finished_config
 from eegjax.studies.sleep import study as sleep
 
 NETWORKS = ("vgg16", "vgg16_conv_lstm")
@@ -35,9 +37,9 @@ def said(finished, dataset: Dataset) -> dict[str, np.ndarray]:
 
 
 def _predict(folder: Path, name: str, dataset: Dataset, rows: np.ndarray) -> np.ndarray:
-    config = trained.finished(folder)
+    config = finished_config(folder)
     config.model.name = name
-    return trained.predict(config, sleep.STUDY, dataset, trained.load(folder, name), rows)
+    return apply.predict(config, sleep.TASK, dataset, trained.load(folder, name), rows)
 
 
 def _same(one: trained.Trained, other: trained.Trained) -> bool:
@@ -70,7 +72,7 @@ def test_the_decoded_night_is_that_of_the_run(finished, dataset) -> None:
 
     frame = pd.read_parquet(finished.folder / "predictions.parquet")
     plain, smooth = (frame[frame["model"] == name] for name in ("vgg16", "vgg16_viterbi"))
-    config, index = trained.finished(finished.folder), dataset.index.iloc[plain["example"]]
+    config, index = finished_config(finished.folder), dataset.index.iloc[plain["example"]]
     staged = _decided(config, trained.load(finished.folder, "vgg16"), index, plain[COLUMNS].to_numpy())
     assert (staged.stages == smooth[COLUMNS].to_numpy().argmax(1)).all()
     assert (staged.probabilities == plain[COLUMNS].to_numpy()).all()
@@ -84,7 +86,7 @@ def test_every_member_speaks_for_itself_in_order(finished, dataset, said, tmp_pa
     both = trained.load(tmp_path, "vgg16")
     assert [one.names["member"] for one in both] == [0, 1]
     rows = np.arange(40)
-    each = trained.predict(trained.finished(finished.folder), sleep.STUDY, dataset, both, rows)
+    each = apply.predict(finished_config(finished.folder), sleep.TASK, dataset, both, rows)
     np.testing.assert_allclose(each[0], said["vgg16"][rows], atol=1e-6)
     assert np.abs(each[1] - each[0]).max() > 0.01
     assert each[1].std() < each[0].std()  # weights of half the size are nearer to knowing nothing
@@ -182,27 +184,27 @@ def test_missing_weights_are_said(finished, tmp_path: Path) -> None:
 def test_the_weights_of_another_network_are_no_answer(finished, dataset, tmp_path: Path) -> None:
     path = _weights(finished, tmp_path)
     path.with_name("vgg16_conv_lstm-000.safetensors").replace(path)
-    config = trained.finished(finished.folder)
+    config = finished_config(finished.folder)
     with pytest.raises(UserError, match=r"vgg16_conv_lstm.* don't fit vgg16: ") as caught:
-        trained.predict(config, sleep.STUDY, dataset, trained.load(tmp_path, "vgg16"), np.arange(4))
+        apply.predict(config, sleep.TASK, dataset, trained.load(tmp_path, "vgg16"), np.arange(4))
     assert "\n" not in str(caught.value)
     config.data.n_classes = 5
     with pytest.raises(UserError, match=r"don't fit vgg16: "):  # six outputs
-        trained.predict(config, sleep.STUDY, dataset, trained.load(finished.folder, "vgg16"), np.arange(4))
+        apply.predict(config, sleep.TASK, dataset, trained.load(finished.folder, "vgg16"), np.arange(4))
 
 
 # ---- run folders
 
 
 def test_a_finished_run_is_its_configuration(finished, tiny: Callable[..., ConfigDict]) -> None:
-    found, wanted = trained.finished(finished.folder).to_dict(), tiny().to_dict()
+    found, wanted = finished_config(finished.folder).to_dict(), tiny().to_dict()
     assert json.loads(json.dumps(found)) == json.loads(json.dumps(wanted))
 
 
 @pytest.mark.parametrize(
     ("names", "words"),
     [
-        ((), r"no run folder \(it has no config.json\); give one that launch/main.py has made"),
+        ((), r"no run folder \(it has no config.json\); give one that eegjax run has made"),
         (("config.json", "environment.json"), r"isn't finished; finish it by the command .*: python \S+"),
         (("config.json", "environment.json", "card.json"), r"isn't finished"),
         (("config.json",), r"no whole run folder \(environment.json, card.json, metrics.json missing\); copy all"),
@@ -219,4 +221,4 @@ def test_a_folder_that_is_no_finished_run(finished, tmp_path: Path, names: tuple
 
 def test_no_folder_at_all(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no run folder"):
-        trained.finished(tmp_path / "nowhere")
+        finished_config(tmp_path / "nowhere")

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from scipy.stats import rankdata
 
-from eegjax.signal.image import N_BINS, colour, crop, equalise, jet, resize, to_image
+from eegjax.signal.image import N_BINS, colour, crop_frames, equalise, jet, resize, to_image
 
 SIDE = 64  # of an image of 4096 values, whose ranks are exact in float32
 
@@ -87,7 +87,7 @@ def test_colour_looks_levels_up():
 def test_crop_interpolates_between_frames(fractions, seed):
     frames = np.random.default_rng(seed).integers(0, 255, (2, 3, 9, 5)).astype(np.uint8)
     starts = np.array(fractions, np.float32).reshape(2, 3)
-    cut = np.asarray(crop(jnp.asarray(frames), jnp.asarray(starts), 8))
+    cut = np.asarray(crop_frames(jnp.asarray(frames), jnp.asarray(starts), 8))
     assert cut.shape == (2, 3, 8, 5)
     for place in np.ndindex(2, 3):
         expected = [np.interp(starts[place] + np.arange(8), np.arange(9), f) for f in frames[place].T.astype(float)]
@@ -96,7 +96,7 @@ def test_crop_interpolates_between_frames(fractions, seed):
 
 def test_crop_at_whole_frames_is_exact():
     frames = jnp.asarray(np.random.default_rng(0).normal(size=(2, 7, 3)), jnp.float32)
-    assert np.array_equal(crop(frames, jnp.array([0.0, 1.0]), 6), jnp.stack([frames[0, :6], frames[1, 1:]]))
+    assert np.array_equal(crop_frames(frames, jnp.array([0.0, 1.0]), 6), jnp.stack([frames[0, :6], frames[1, 1:]]))
 
 
 @pytest.mark.parametrize(("height", "width"), [(6, 10), (24, 40), (9, 7), (12, 20), (30, 11)])

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from eegjax.errors import UserError
-from eegjax.signal.minimum_norm import METHODS, Operator, amplitudes, apply, make_lcmv, make_operator
+from eegjax.signal.minimum_norm import METHODS, Operator, amplitudes, apply_operator, make_lcmv, make_operator
 
 N_SOURCES = 200
 LAMBDA2 = 1 / 9
@@ -92,8 +92,8 @@ def test_equals_mne_python(sphere, method, depth, is_fixed):
     operator = make_operator(lead_field, method, lambda2=LAMBDA2, noise_cov=sphere.noise_cov.data, depth=depth)
     expected = of_mne(sphere, method, depth, is_fixed)
     with jax.enable_x64(True):
-        assert_equal(np.asarray(apply(operator, sphere.voltages)), expected)
-    single = np.asarray(apply(operator, sphere.voltages))
+        assert_equal(np.asarray(apply_operator(operator, sphere.voltages)), expected)
+    single = np.asarray(apply_operator(operator, sphere.voltages))
     assert single.dtype == np.float32
     assert_equal(single, expected, rtol=1e-5)
 
@@ -117,14 +117,14 @@ def test_the_beamformer_equals_mne_pythons(sphere, is_fixed, unit_noise_gain):
         lead_field, sphere.voltages, reg=0.05, noise_cov=sphere.noise_cov.data, unit_noise_gain=unit_noise_gain
     )
     with jax.enable_x64(True):
-        assert_equal(np.asarray(apply(operator, sphere.voltages)), expected)
-    assert_equal(np.asarray(apply(operator, sphere.voltages)), expected, rtol=1e-5)
+        assert_equal(np.asarray(apply_operator(operator, sphere.voltages)), expected)
+    assert_equal(np.asarray(apply_operator(operator, sphere.voltages)), expected, rtol=1e-5)
 
 
 def localised(lead_field: np.ndarray, sources: np.ndarray, method: str, lambda2: float) -> np.ndarray:
     """[n_sources] bool: where the largest estimate of source k alone, whose voltages are sources[:, k], is at k."""
     with jax.enable_x64(True):
-        estimate = np.abs(apply(make_operator(lead_field, method, lambda2=lambda2), sources.T))
+        estimate = np.abs(apply_operator(make_operator(lead_field, method, lambda2=lambda2), sources.T))
     return estimate.argmax(1) == np.arange(sources.shape[1])
 
 
@@ -204,12 +204,12 @@ def test_the_order_of_channels_and_the_reference_change_nothing(method, n_orient
     rng = np.random.default_rng(seed)
     order = rng.permutation(len(lead_field))
     with jax.enable_x64(True):
-        expected = apply(make(method, lead_field, voltages, noise_cov), voltages)
+        expected = apply_operator(make(method, lead_field, voltages, noise_cov), voltages)
         other = make(method, lead_field[order], voltages[:, order], noise_cov[np.ix_(order, order)])
-        assert_equal(apply(other, voltages[:, order]), expected)
+        assert_equal(apply_operator(other, voltages[:, order]), expected)
         referenced = voltages - voltages[:, :1]
         other = make(method, lead_field - lead_field[3], referenced, noise_cov)
-        assert_equal(apply(other, referenced), expected)
+        assert_equal(apply_operator(other, referenced), expected)
 
 
 @pytest.mark.parametrize("method", METHODS_AND_LCMV)
@@ -227,8 +227,10 @@ def test_turning_the_axes_of_free_orientations_changes_nothing(method, seed):
     lead_field, voltages, noise_cov = simulated(seed, 3)
     turned = np.linalg.qr(np.random.default_rng(seed).normal(size=(lead_field.shape[1], 3, 3)))[0]
     with jax.enable_x64(True):
-        expected = apply(make(method, lead_field, voltages, noise_cov), voltages)
-        found = apply(make(method, np.einsum("cso,sop->csp", lead_field, turned), voltages, noise_cov), voltages)
+        expected = apply_operator(make(method, lead_field, voltages, noise_cov), voltages)
+        found = apply_operator(
+            make(method, np.einsum("cso,sop->csp", lead_field, turned), voltages, noise_cov), voltages
+        )
     assert_equal(found, expected)
 
 
@@ -240,10 +242,11 @@ def test_fixed_orientations_are_linear_and_free_ones_scale(method, factor, seed)
     with jax.enable_x64(True):
         operator = make(method, lead_field, voltages, noise_cov)
         assert_equal(
-            apply(operator, one + factor * two), np.asarray(apply(operator, one) + factor * apply(operator, two))
+            apply_operator(operator, one + factor * two),
+            np.asarray(apply_operator(operator, one) + factor * apply_operator(operator, two)),
         )
         operator = make(method, simulated(seed, 3)[0], voltages, noise_cov)
-        assert_equal(apply(operator, -factor * one), factor * np.asarray(apply(operator, one)))
+        assert_equal(apply_operator(operator, -factor * one), factor * np.asarray(apply_operator(operator, one)))
 
 
 @pytest.mark.parametrize("method", METHODS_AND_LCMV)
@@ -259,16 +262,18 @@ def test_the_units_of_lead_field_and_noise(method):
 def test_any_leading_axes_are_one_matrix_product():
     lead_field, voltages, _ = simulated(1, 3)
     operator = make_operator(lead_field, "sLORETA")
-    expected = np.asarray(apply(operator, voltages))
-    assert_equal(np.asarray(apply(operator, voltages.reshape(3, 5, 10, 12))), expected.reshape(3, 5, 10, 20))
-    assert_equal(np.asarray(apply(operator, voltages[4])), expected[4])
+    expected = np.asarray(apply_operator(operator, voltages))
+    assert_equal(np.asarray(apply_operator(operator, voltages.reshape(3, 5, 10, 12))), expected.reshape(3, 5, 10, 20))
+    assert_equal(np.asarray(apply_operator(operator, voltages[4])), expected[4])
     jaxpr = str(jax.make_jaxpr(amplitudes)(operator.kernel, voltages))
     assert jaxpr.count("dot_general") == 1
 
 
 def test_more_regularisation_gives_smaller_amplitudes():
     lead_field, voltages, _ = simulated(2, 1)
-    sizes = [np.linalg.norm(apply(make_operator(lead_field, "MNE", lambda2=x), voltages)) for x in (1e-3, 1e-1, 10)]
+    sizes = [
+        np.linalg.norm(apply_operator(make_operator(lead_field, "MNE", lambda2=x), voltages)) for x in (1e-3, 1e-1, 10)
+    ]
     assert sizes[0] > sizes[1] > sizes[2]
 
 
@@ -282,15 +287,15 @@ def test_channels_that_are_not_the_operators_are_refused():
         make_lcmv(lead_field, voltages, ch_names=list(NAMES)),
     ):
         assert operator.ch_names == NAMES
-        assert apply(operator, voltages, NAMES).shape == apply(operator, voltages).shape == (150, 20)
+        assert apply_operator(operator, voltages, NAMES).shape == apply_operator(operator, voltages).shape == (150, 20)
         with pytest.raises(UserError, match="found 'E11' as channel 0, expected 'E0'"):
-            apply(operator, voltages[:, ::-1], NAMES[::-1])
+            apply_operator(operator, voltages[:, ::-1], NAMES[::-1])
         with pytest.raises(UserError, match="found 11 channels, expected the inverse operator's 12"):
-            apply(operator, voltages[:, :11], NAMES[:11])
+            apply_operator(operator, voltages[:, :11], NAMES[:11])
         with pytest.raises(UserError, match="found 11 channels, expected the inverse operator's 12"):
-            apply(operator, voltages[:, :11])
+            apply_operator(operator, voltages[:, :11])
     with pytest.raises(UserError, match="names with an inverse operator that has none"):
-        apply(make_operator(lead_field, "MNE"), voltages, NAMES)
+        apply_operator(make_operator(lead_field, "MNE"), voltages, NAMES)
     with pytest.raises(UserError, match="found 11 names, expected 12"):
         make_operator(lead_field, "MNE", ch_names=NAMES[:11])
 
@@ -307,7 +312,7 @@ LEAD_FIELD, VOLTAGES, NOISE_COV = simulated(5, 3)
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"method": "sLORETTA"}, "found 'sLORETTA', expected MNE, dSPM.*Did you mean 'sLORETA'?"),
+        ({"method": "sLORETTA"}, "method is 'sLORETTA'; there are MNE, dSPM.*Did you mean 'sLORETA'?"),
         ({"lead_field": spoilt(LEAD_FIELD, (2, 7, 0), np.nan)}, "NaN or infinity for 1 sources, the first is 7"),
         ({"lead_field": spoilt(LEAD_FIELD, (2, 7, 0), np.inf)}, "NaN or infinity for 1 sources, the first is 7"),
         ({"lead_field": LEAD_FIELD[..., 0]}, r"found shape \(12, 20\), expected \[n_chans, n_sources"),

@@ -9,7 +9,7 @@ import pytest
 from scipy import stats
 
 from eegjax.errors import UserError
-from eegjax.signal.sources import Patches, Sample, SourceSpace, Zones, make_source_space, simulate
+from eegjax.signal.sources import Patches, Sample, SourceSpace, Zones, make_source_space, simulate_sources
 
 N_SAMPLES = 600
 N_CHANS = 12
@@ -37,7 +37,7 @@ def a_head(seed: int, n_sources: int) -> dict[str, np.ndarray]:
 HEAD = a_head(0, 300)
 SPACE = make_source_space(**HEAD)
 N_ZONES = HEAD["zone"].max() + 1
-_many = jax.jit(jax.vmap(simulate, (0, None, None, None)), static_argnums=2)
+_many = jax.jit(jax.vmap(simulate_sources, (0, None, None, None)), static_argnums=2)
 
 
 def many(settings: Patches | Zones, n_samples: int = N_SAMPLES, noise_factor: np.ndarray | None = None) -> Sample:
@@ -291,7 +291,7 @@ def test_every_source_of_a_zone_may_be_its_centre_and_what_has_no_zone_is_silent
 )
 def test_the_same_key_is_the_same_sample_alone_or_among_others(settings, n_samples):
     among, again = many(settings, n_samples), many(settings, n_samples)
-    alone = jax.jit(partial(simulate, settings=settings))
+    alone = jax.jit(partial(simulate_sources, settings=settings))
     for number, key in enumerate(jax.random.split(jax.random.key(7), n_samples)[:5]):
         for name, array in alone(key, SPACE)._asdict().items():
             expected = getattr(among, name)[number]
@@ -311,7 +311,7 @@ def test_heads_of_different_size_in_one_batch():
 
     @jax.jit
     def draw(key, number):
-        return simulate(key, jax.tree.map(lambda array: array[number], stacked), PATCHES)
+        return simulate_sources(key, jax.tree.map(lambda array: array[number], stacked), PATCHES)
 
     found = jax.vmap(draw)(jax.random.split(jax.random.key(0), 40), which)
     moments = np.asarray(found.moments)
@@ -321,7 +321,7 @@ def test_heads_of_different_size_in_one_batch():
     orientation = small["orientations"][np.arange(200), np.asarray(found.orientation)[1::2, :200]]
     expected = np.einsum("csx,nsx->nc", small["lead_field"], moments[1::2, :200, None] * orientation)
     np.testing.assert_allclose(found.clean[1::2], expected, atol=1e-5 * np.abs(expected).max())
-    every = jax.jit(partial(simulate, settings=Zones(N_ZONES, 250)))
+    every = jax.jit(partial(simulate_sources, settings=Zones(N_ZONES, 250)))
     zones = jax.vmap(every, (0, None))(jax.random.split(jax.random.key(0), 5), heads[1])
     assert (np.asarray(zones.moments > 0).sum(1) == 200).all()  # all that there are
     assert not np.asarray(zones.moments)[:, 200:].any()
@@ -345,6 +345,6 @@ def test_heads_and_settings_that_make_no_sense_are_errors():
         make_source_space(**HEAD, n_sources=299)
     for wrong in ({"n_patches": (3, 2)}, {"n_patches": (0, 2)}, {"width_mm": (0.0, 4.0)}, {"p_silent": 1.5}):
         with pytest.raises(UserError, match=f"{next(iter(wrong))}: found"):
-            simulate(jax.random.key(0), SPACE, Patches(**wrong))
+            simulate_sources(jax.random.key(0), SPACE, Patches(**wrong))
     with pytest.raises(UserError, match="n_active: found 0, expected 1 to inf"):
-        simulate(jax.random.key(0), SPACE, Zones(n_active=0))
+        simulate_sources(jax.random.key(0), SPACE, Zones(n_active=0))

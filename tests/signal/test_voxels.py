@@ -17,12 +17,12 @@ from eegjax.signal.voxels import (
     COLLISIONS,
     SCALINGS,
     Grid,
-    coarseness,
-    cube_centres,
-    grid_mask,
+    count_pairs_in_one_voxel,
+    describe_coarseness,
+    find_cube_centres,
+    make_grid_mask,
     make_grids,
-    pairs_in_one_voxel,
-    scatter,
+    scatter_to_voxels,
 )
 
 seeds = st.integers(0, 9999)
@@ -102,11 +102,11 @@ def test_a_grid_too_coarse_says_how_many_pairs_it_merges():
     grid, _ = make_grids(electrodes, sources, 10, "affine")
     voxels = grid.to_voxel(sources)
     pairs = sum(np.array_equal(a, b) for i, a in enumerate(voxels) for b in voxels[:i])
-    assert pairs_in_one_voxel(voxels) == pairs > 5
-    sentence = coarseness(grid, sources)
+    assert count_pairs_in_one_voxel(voxels) == pairs > 5
+    sentence = describe_coarseness(grid, sources)
     assert f"{pairs} pairs of 150 sources share a voxel" in sentence
     assert f"10 voxels a side ({grid.voxel_mm[0]:.1f} x" in sentence
-    assert coarseness(Grid(10, np.zeros(3), np.ones(3)), np.indices((4, 4, 4)).reshape(3, -1).T + 0.5) is None
+    assert describe_coarseness(Grid(10, np.zeros(3), np.ones(3)), np.indices((4, 4, 4)).reshape(3, -1).T + 0.5) is None
 
 
 # ---- from points to volumes
@@ -138,7 +138,7 @@ def crowd(seed: int, n: int, n_points: int) -> tuple[np.ndarray, np.ndarray]:
 @given(seed=seeds, collisions=st.sampled_from(COLLISIONS), side=st.sampled_from([1, 3, 5]))
 def test_scatter_is_the_loop_over_points(seed, collisions, side):
     values, voxels = crowd(seed, 9, 20)
-    volume = scatter(jnp.asarray(values), voxels, 9, collisions, side)
+    volume = scatter_to_voxels(jnp.asarray(values), voxels, 9, collisions, side)
     assert volume.dtype == np.float32
     expected = by_loop(values, voxels, 9, collisions, side)
     if collisions == "mean":
@@ -151,7 +151,7 @@ def test_scatter_is_the_loop_over_points(seed, collisions, side):
 @settings(max_examples=10)
 def test_the_last_that_is_not_silent_wins(order):
     voxels = np.full((4, 3), 2)
-    volumes = {way: float(scatter(jnp.array(order), voxels, 4, way)[2, 2, 2]) for way in COLLISIONS}
+    volumes = {way: float(scatter_to_voxels(jnp.array(order), voxels, 4, way)[2, 2, 2]) for way in COLLISIONS}
     assert volumes == {"last": [v for v in order if v][-1], "max": 3.0, "mean": 0.5}
 
 
@@ -161,16 +161,16 @@ def test_dilation_matches_scipy(n):
     rng = np.random.default_rng(n)
     voxels = np.unique(rng.integers(0, n, (200, 3)), axis=0)
     values = rng.uniform(0.1, 1, len(voxels)).astype(np.float32)
-    points = np.asarray(scatter(values, voxels, n))
+    points = np.asarray(scatter_to_voxels(values, voxels, n))
     assert np.array_equal(points[tuple(voxels.T)], values)
     assert np.count_nonzero(points) == len(voxels)
     grown = ndimage.grey_dilation(points, size=(5, 5, 5), mode="constant")
-    assert np.array_equal(scatter(values, voxels, n, "max", 5), grown)
+    assert np.array_equal(scatter_to_voxels(values, voxels, n, "max", 5), grown)
     total, count = (
         ndimage.uniform_filter(p.astype(np.float64), 5, mode="constant") * 125 for p in (points, points > 0)
     )
     expected = np.where(grown > 0, total / np.maximum(np.round(count), 1), 0)
-    np.testing.assert_allclose(scatter(values, voxels, n, "mean", 5), expected, atol=1e-5)
+    np.testing.assert_allclose(scatter_to_voxels(values, voxels, n, "mean", 5), expected, atol=1e-5)
 
 
 @settings(max_examples=40)
@@ -181,7 +181,7 @@ def test_a_mask_holds_all_of_the_cortex_and_little_else(seed, scaling, n):
     cortex = 70 * rng.normal(size=(400, 3)) * np.array([1, 1.2, 0.8])
     sources = cortex[spread(cortex, 30)]
     grid = make_grids(1.2 * cortex, sources, n, scaling)[1]
-    mask = grid_mask(grid, sources)
+    mask = make_grid_mask(grid, sources)
     inside = ((cortex >= grid.origin_mm) & (cortex < grid.origin_mm + n * grid.voxel_mm)).all(1)
     assert mask[tuple(grid.to_voxel(cortex[inside]).T)].all()
     centres = grid.to_mm(np.argwhere(mask))
@@ -189,7 +189,7 @@ def test_a_mask_holds_all_of_the_cortex_and_little_else(seed, scaling, n):
     assert cdist(centres, sources).min(1).max() <= apart + np.linalg.norm(grid.voxel_mm) / 2 + 1e-6
     near = cdist(grid.to_mm(np.argwhere(~mask)), sources).min(1)
     assert not len(near) or near.min() > apart - np.linalg.norm(grid.voxel_mm) / 2 - 1e-6
-    assert np.array_equal(grid_mask(grid, sources, 5), ndimage.binary_dilation(mask, np.ones((5, 5, 5))))
+    assert np.array_equal(make_grid_mask(grid, sources, 5), ndimage.binary_dilation(mask, np.ones((5, 5, 5))))
 
 
 def test_what_lies_outside_belongs_to_the_border():
@@ -203,7 +203,7 @@ def test_what_lies_outside_belongs_to_the_border():
 @pytest.mark.parametrize("collisions", COLLISIONS)
 def test_scatter_compiles_and_maps_over_samples_and_heads(collisions):
     values, voxels = (np.stack(parts) for parts in zip(*(crowd(seed, 8, 30) for seed in range(6)), strict=True))
-    place = partial(scatter, n=8, collisions=collisions, side=3)
+    place = partial(scatter_to_voxels, n=8, collisions=collisions, side=3)
     one_by_one = jnp.stack([place(v, at) for v, at in zip(values, voxels, strict=True)])
     np.testing.assert_allclose(jax.jit(jax.vmap(place))(values, voxels), one_by_one, atol=1e-6)
     batch = jnp.asarray(values.reshape(2, 3, 30))
@@ -212,12 +212,12 @@ def test_scatter_compiles_and_maps_over_samples_and_heads(collisions):
 
 
 def test_other_collisions_and_sides_are_errors():
-    with pytest.raises(UserError, match="'sum', expected one of last, max, mean"):
-        scatter(jnp.ones(1), np.zeros((1, 3), int), 4, "sum")
+    with pytest.raises(UserError, match="collisions is 'sum'; there are last, max, mean"):
+        scatter_to_voxels(jnp.ones(1), np.zeros((1, 3), int), 4, "sum")
     with pytest.raises(UserError, match="found 4, expected one of 1, 3, 5, 7, 9 voxels"):
-        scatter(jnp.ones(1), np.zeros((1, 3), int), 4, side=4)
+        scatter_to_voxels(jnp.ones(1), np.zeros((1, 3), int), 4, side=4)
     with pytest.raises(UserError, match="found 11"):
-        cube_centres(jnp.ones((4, 4, 4)), 11)
+        find_cube_centres(jnp.ones((4, 4, 4)), 11)
 
 
 # ---- from cubes back to points
@@ -246,14 +246,16 @@ def test_centres_are_exact_where_cubes_do_not_overlap(seed, side_and_place, bina
     values = np.ones(len(voxels)) if binary else np.random.default_rng(seed).uniform(0.05, 1, len(voxels))
     values = jnp.asarray(values, jnp.float32)
     for collisions in COLLISIONS:
-        dilated = scatter(values, voxels, 16, collisions, side)
-        assert np.array_equal(cube_centres(dilated, side), scatter(values, voxels, 16))
+        dilated = scatter_to_voxels(values, voxels, 16, collisions, side)
+        assert np.array_equal(find_cube_centres(dilated, side), scatter_to_voxels(values, voxels, 16))
 
 
 def test_cut_cubes_of_different_values_that_touch():
     voxels = np.array([[0, 8, 8], [5, 8, 8], [8, 0, 15], [8, 5, 15]])
     values = jnp.array([0.3, 0.7, 0.9, 0.2])
-    assert np.array_equal(cube_centres(scatter(values, voxels, 16, side=5), 5), scatter(values, voxels, 16))
+    assert np.array_equal(
+        find_cube_centres(scatter_to_voxels(values, voxels, 16, side=5), 5), scatter_to_voxels(values, voxels, 16)
+    )
 
 
 @settings(max_examples=20)
@@ -262,7 +264,7 @@ def test_any_prediction_is_covered_by_as_many_cubes_as_it_takes(seed, side, thre
     rng = np.random.default_rng(seed)
     volume = ndimage.gaussian_filter(rng.random((12, 12, 12)), 1.0)
     volume = ((volume - volume.min()) / np.ptp(volume)).astype(np.float32)
-    centres = np.asarray(cube_centres(jnp.asarray(volume), side, threshold))
+    centres = np.asarray(find_cube_centres(jnp.asarray(volume), side, threshold))
     above = volume > threshold
     there = centres > 0
     assert (centres[there] == volume[there]).all()
@@ -288,22 +290,24 @@ def test_taking_many_cubes_at_once_is_taking_one_after_another(seed):
     """Away from the faces, on values of few levels, so that ties abound."""
     inner = np.random.default_rng(seed).integers(0, 4, (8, 8, 8))
     volume = np.pad(inner, 3).astype(np.float32)
-    assert np.array_equal(np.asarray(cube_centres(jnp.asarray(volume), 3)) > 0, greedy(volume, 3))
+    assert np.array_equal(np.asarray(find_cube_centres(jnp.asarray(volume), 3)) > 0, greedy(volume, 3))
 
 
 def test_a_ragged_cube_is_one_point_and_the_background_none():
     voxels = np.array([[5, 6, 7], [14, 14, 3]])
-    truth = np.asarray(scatter(jnp.ones(2), voxels, 20, side=5))
+    truth = np.asarray(scatter_to_voxels(jnp.ones(2), voxels, 20, side=5))
     rng = np.random.default_rng(0)
     predicted = np.where(truth > 0, 0.9, 0.3) + rng.uniform(-0.05, 0.05, truth.shape)
     predicted[3, 4, 5] = predicted[7, 8, 9] = 0.1  # two corners of the first are missed
-    centres = np.argwhere(np.asarray(cube_centres(jnp.asarray(predicted, jnp.float32), 5, 0.63)))
+    centres = np.argwhere(np.asarray(find_cube_centres(jnp.asarray(predicted, jnp.float32), 5, 0.63)))
     assert np.array_equal(centres, voxels)
-    assert not np.asarray(cube_centres(jnp.zeros((8, 8, 8)), 5)).any()
+    assert not np.asarray(find_cube_centres(jnp.zeros((8, 8, 8)), 5)).any()
 
 
 def test_centres_compile_and_map():
-    volumes = jnp.stack([scatter(jnp.ones(len(v)), v, 12, side=3) for v in (apart(s, 12, 3, 1, 0) for s in range(4))])
-    expected = jnp.stack([cube_centres(volume, 3) for volume in volumes])
-    assert np.array_equal(jax.jit(partial(cube_centres, side=3))(volumes), expected)
-    assert np.array_equal(jax.jit(jax.vmap(partial(cube_centres, side=3)))(volumes), expected)
+    volumes = jnp.stack(
+        [scatter_to_voxels(jnp.ones(len(v)), v, 12, side=3) for v in (apart(s, 12, 3, 1, 0) for s in range(4))]
+    )
+    expected = jnp.stack([find_cube_centres(volume, 3) for volume in volumes])
+    assert np.array_equal(jax.jit(partial(find_cube_centres, side=3))(volumes), expected)
+    assert np.array_equal(jax.jit(jax.vmap(partial(find_cube_centres, side=3)))(volumes), expected)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from eegjax.errors import UserError
-from eegjax.train.features import hash_of_arrays, kept
+from eegjax.train.features import hash_of_arrays, load_or_compute
 
 SHAPE = (3, 2)
 ROW_BYTES = 3 * 2 * 4
@@ -41,12 +41,12 @@ def names(folder):
 
 def test_computed_in_order_once_and_read_from_the_file_after_that(tmp_path):
     path, backbone = tmp_path / "new" / "maps.npy", Backbone()
-    found = kept(path, 8, SHAPE, backbone, 3, "features")
+    found = load_or_compute(path, 8, SHAPE, backbone, 3, "features")
     assert backbone.calls == [[0, 1, 2], [3, 4, 5], [6, 7, 7]]  # one compiled shape is enough
     assert found.dtype == np.float32
     np.testing.assert_array_equal(found, features_of(np.arange(8)).astype(np.float32))
     assert names(path.parent) == {"maps.npy"}
-    again = kept(path, 8, SHAPE, Backbone(0), 5, "features")
+    again = load_or_compute(path, 8, SHAPE, Backbone(0), 5, "features")
     np.testing.assert_array_equal(again, found)
     np.testing.assert_array_equal(np.load(path), found)
     assert isinstance(again, np.memmap)
@@ -56,7 +56,7 @@ def test_computed_in_order_once_and_read_from_the_file_after_that(tmp_path):
 
 @pytest.mark.parametrize("n_rows", [1, 4, 5])
 def test_any_number_of_rows(tmp_path, n_rows):
-    found = kept(tmp_path / "maps.npy", n_rows, SHAPE, features_of, 4, "features")
+    found = load_or_compute(tmp_path / "maps.npy", n_rows, SHAPE, features_of, 4, "features")
     np.testing.assert_array_equal(found, features_of(np.arange(n_rows)).astype(np.float32))
 
 
@@ -64,7 +64,7 @@ def test_bfloat16_is_kept_exactly(tmp_path):
     def compute(rows):
         return features_of(rows).astype(ml_dtypes.bfloat16)
 
-    found = kept(tmp_path / "maps.npy", 4, SHAPE, compute, 2, "features")
+    found = load_or_compute(tmp_path / "maps.npy", 4, SHAPE, compute, 2, "features")
     np.testing.assert_array_equal(found, compute(np.arange(4)).astype(np.float32))
 
 
@@ -72,13 +72,13 @@ def test_bfloat16_is_kept_exactly(tmp_path):
 def test_a_killed_computation_continues(tmp_path, n_calls):
     path = tmp_path / "maps.npy"
     with pytest.raises(KeyboardInterrupt):
-        kept(path, 11, SHAPE, Backbone(n_calls), 3, "features")
+        load_or_compute(path, 11, SHAPE, Backbone(n_calls), 3, "features")
     assert names(tmp_path) == {".maps.npy.part"}
     backbone = Backbone()
-    found = kept(path, 11, SHAPE, backbone, 3, "features")
+    found = load_or_compute(path, 11, SHAPE, backbone, 3, "features")
     assert backbone.rows()[: 11 - 3 * n_calls] == list(range(3 * n_calls, 11))
     assert len(backbone.calls) == 4 - n_calls
-    whole = kept(tmp_path / "whole.npy", 11, SHAPE, features_of, 3, "features")
+    whole = load_or_compute(tmp_path / "whole.npy", 11, SHAPE, features_of, 3, "features")
     assert found.tobytes() == whole.tobytes()
     assert path.read_bytes() == (tmp_path / "whole.npy").read_bytes()
     assert not (tmp_path / ".maps.npy.part").exists()
@@ -97,12 +97,12 @@ def test_a_killed_computation_continues(tmp_path, n_calls):
     ],
 )
 def test_a_part_cut_anywhere_continues_at_its_last_whole_chunk(tmp_path, n_bytes, first):
-    whole = kept(tmp_path / "whole.npy", 9, SHAPE, features_of, 3, "features")
+    whole = load_or_compute(tmp_path / "whole.npy", 9, SHAPE, features_of, 3, "features")
     content = (tmp_path / "whole.npy").read_bytes()
     assert len(content) == 128 + 9 * ROW_BYTES
     (tmp_path / ".maps.npy.part").write_bytes(content[:n_bytes])
     backbone = Backbone()
-    found = kept(tmp_path / "maps.npy", 9, SHAPE, backbone, 3, "features")
+    found = load_or_compute(tmp_path / "maps.npy", 9, SHAPE, backbone, 3, "features")
     assert backbone.rows() == list(range(first, 9))
     np.testing.assert_array_equal(found, whole)
 
@@ -115,7 +115,7 @@ def test_a_part_of_something_else_is_thrown_away(tmp_path, other):
     np.save(buffer, other)
     (tmp_path / ".maps.npy.part").write_bytes(buffer.getvalue())
     backbone = Backbone()
-    found = kept(tmp_path / "maps.npy", 9, SHAPE, backbone, 3, "features")
+    found = load_or_compute(tmp_path / "maps.npy", 9, SHAPE, backbone, 3, "features")
     assert len(backbone.calls) == 3
     np.testing.assert_array_equal(found, features_of(np.arange(9)).astype(np.float32))
 
@@ -132,7 +132,7 @@ def test_a_full_disk_is_one_error_and_what_is_there_is_kept(tmp_path):
     resource.setrlimit(resource.RLIMIT_FSIZE, (2_500_000, hard))
     try:
         with pytest.raises(UserError, match=r"maps.npy: the disk is full \(.*\); .* free some space") as error:
-            kept(path, 8, shape, compute, 2, "features")
+            load_or_compute(path, 8, shape, compute, 2, "features")
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert "\n" not in str(error.value)
@@ -140,7 +140,7 @@ def test_a_full_disk_is_one_error_and_what_is_there_is_kept(tmp_path):
     assert not path.exists()
     assert calls == [0, 2, 4, 6][: len(calls)]
     calls.clear()
-    found = kept(path, 8, shape, compute, 2, "features")
+    found = load_or_compute(path, 8, shape, compute, 2, "features")
     assert calls == [6]
     np.testing.assert_array_equal(found[:, 0, 0], np.arange(8))
 
@@ -155,7 +155,9 @@ def test_a_second_run_waits_and_computes_nothing(tmp_path):
         return features_of(rows)
 
     threads = [
-        threading.Thread(target=lambda compute=compute: found.append(kept(path, 4, SHAPE, compute, 2, "features")))
+        threading.Thread(
+            target=lambda compute=compute: found.append(load_or_compute(path, 4, SHAPE, compute, 2, "features"))
+        )
         for compute in (slowly, second)
     ]
     threads[0].start()
@@ -174,20 +176,20 @@ def test_a_second_run_waits_and_computes_nothing(tmp_path):
 def test_a_backbone_of_another_shape_is_an_error(tmp_path):
     for compute in (lambda rows: np.zeros((len(rows), 2, 3)), lambda rows: features_of(rows[:1])):
         with pytest.raises(ValueError, match=r"features of 2 rows have the shape .*, not \(2, 3, 2\)"):
-            kept(tmp_path / "maps.npy", 4, SHAPE, compute, 2, "features")
+            load_or_compute(tmp_path / "maps.npy", 4, SHAPE, compute, 2, "features")
 
 
 def test_a_file_that_is_not_the_features_is_one_error(tmp_path):
     path = tmp_path / "maps.npy"
-    whole = kept(path, 4, SHAPE, features_of, 2, "features")
+    whole = load_or_compute(path, 4, SHAPE, features_of, 2, "features")
     content = path.read_bytes()
     for wrong in (b"", b"nothing", content[:-5]):
         path.write_bytes(wrong)
         with pytest.raises(UserError, match=r"maps.npy: not readable as .npy .*; delete it"):
-            kept(path, 4, SHAPE, Backbone(0), 2, "features")
+            load_or_compute(path, 4, SHAPE, Backbone(0), 2, "features")
     np.save(path, np.zeros((4, 3, 2)))
     with pytest.raises(UserError, match=r"holds float64 \(4, 3, 2\), expected float32 \(4, 3, 2\); delete it"):
-        kept(path, 4, SHAPE, Backbone(0), 2, "features")
+        load_or_compute(path, 4, SHAPE, Backbone(0), 2, "features")
     assert whole.shape == (4, 3, 2)
 
 

@@ -138,8 +138,8 @@ def test_a_search_is_given_the_mean_loss_and_its_gradient():
 
     config, plain = tiny.get_config(**SGD), tiny.make_member(**SGD)
     tx = optax.GradientTransformationExtraArgs(lambda p: {"value": (jnp.float32(0),) * 2, "grads": (p,) * 3}, update)
-    model = tiny.STUDY.model(config, tiny.make_dataset())
-    step = jax.jit(make_train_step(model, tiny.STUDY.inputs(config), tiny._loss, tx, config.train))
+    model = tiny.TASK.model(config, tiny.make_dataset())
+    step = jax.jit(make_train_step(model, tiny.TASK.inputs(config), tiny._loss, tx, config.train))
     state, metrics = step(plain.state.replace(opt_state=tx.init(plain.state.params)), plain.batch(ROWS))
     np.testing.assert_allclose(state.opt_state["value"], mean(metrics), rtol=1e-6)
     first, *others = state.opt_state["grads"]

@@ -11,10 +11,11 @@ import pandas as pd
 import pytest
 import tiny_study as tiny
 
-from eegjax.data.feed import Sampler, batch_indices
+from eegjax.data.feed import Sampler, draw_batch
 from eegjax.data.splits import Fold
 from eegjax.errors import UserError
 from eegjax.run import weights as trained
+from eegjax.run.member import list_members
 from eegjax.run.network import Network, Timing
 from eegjax.train import checkpoint, loop
 from eegjax.train.checkpoint import Checkpoints
@@ -190,7 +191,7 @@ def test_bad_recording_costs_its_batches_only(network, whole, tmp_path):
 def hits(network, epoch, bad):
     """Which steps of an epoch see a bad example."""
     sampler, seed = network.samplers[0], network.pairs[0][1]
-    return [bool(bad & set(batch_indices(sampler, seed, epoch, step)[0].tolist())) for step in range(sampler.n_steps)]
+    return [bool(bad & set(draw_batch(sampler, seed, epoch, step)[0].tolist())) for step in range(sampler.n_steps)]
 
 
 def test_too_many_bad_steps_name_the_batch(network, whole, tmp_path):
@@ -198,7 +199,7 @@ def test_too_many_bad_steps_name_the_batch(network, whole, tmp_path):
     network = tiny.sharing(network, bad=range(51))
     with pytest.raises(UserError) as error:
         tiny.run(network, FIRST, tmp_path)
-    rows, _ = batch_indices(network.samplers[0], network.pairs[0][1], 0, 3)
+    rows, _ = draw_batch(network.samplers[0], network.pairs[0][1], 0, 3)
     seen = network.dataset.index.iloc[rows]
     message = str(error.value)
     assert "not finite 4 steps in a row (config.train.max_bad_steps is 3); the batch of step 4 holds" in message
@@ -325,7 +326,9 @@ def test_eight_examples_are_learnt_by_heart(tmp_path):
     config, dataset = tiny.get_config(**settings, train__n_epochs=5), tiny.make_dataset()
     eight, nothing = np.arange(8), np.array([], int)
     fold = Fold("eight", np.tile(eight, 20), nothing, eight, dataset.index["subject"].to_numpy(), "on purpose")
-    predictions = tiny.run(Network(config, tiny.STUDY, dataset, [(fold, 0)], Timing()), FIRST, tmp_path)
+    predictions = tiny.run(
+        Network(config, tiny.TASK, dataset, list_members("tiny", [fold], 0, 1), Timing()), FIRST, tmp_path
+    )
     last = tiny.lines(tmp_path)[-1]
     assert last["step"] == 100
     assert last["loss"] < 0.05

@@ -12,6 +12,7 @@ import tiny_study as tiny
 from ml_collections import ConfigDict
 
 from eegjax.errors import UserError
+from eegjax.studies.inverse.network import shrink
 from eegjax.train import memory
 
 N = 1_000_000  # numbers, so 4 MB
@@ -78,11 +79,10 @@ def test_no_memory_left_is_one_line_and_other_errors_stay_theirs():
 
 def proposed(n_devices, space, batch_size, n_voxels=0, places=1, remat=None, training=True, **train):
     """What is proposed, one by one, on a mesh of so many devices in all, with what it does."""
-    config = ConfigDict({"train": {"optimizer": "adam", "accumulate_steps": 1, **train}, "model": {}})
-    config.update({"data": {"n_voxels": n_voxels}} if n_voxels else {})
-    config.model.update({} if remat is None else {"remat": remat})
+    config = ConfigDict({"train": {"optimizer": "adam", "accumulate_steps": 1, **train}})
+    config.update({"data": {"n_voxels": n_voxels}, "model": {"remat": remat is not False}})
     mesh = jax.sharding.Mesh(np.array(jax.devices()[:n_devices]).reshape(-1, space), ("data", "space"))
-    found = memory.smaller(config.lock(), mesh, batch_size, places, training)
+    found = memory.smaller(config.lock(), mesh, batch_size, places, training, n_voxels, shrink(config, training))
     assert found.startswith("make it smaller with ")
     return [way.replace("--config.", "") for way in found.removeprefix("make it smaller with ").split(", or ")]
 
@@ -160,7 +160,7 @@ def test_computing_values_again_is_proposed_where_it_gains(monkeypatch):
 def fresh(network, whole):
     """A network with nothing compiled but its first weights."""
     other = tiny.make_network()
-    other.compiled_init = network.compiled_init
+    other.start.compiled = network.start.compiled
     return other
 
 

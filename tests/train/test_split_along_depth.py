@@ -60,7 +60,7 @@ def trained(name, n_data, n_space):
     shardings = members.state_sharding(1, mesh), members.everywhere(mesh)
     spread = members.spread(lambda shared, *trees: step(*trees), 1, mesh)
     # XLA's own form on one device too, which compiles sooner than the fast one
-    with jax.set_mesh(mesh), operations.form("plain"):
+    with jax.set_mesh(mesh), operations.use_form("plain"):
         state = members.stack([jax.device_get(state)], 1, shardings[0])
         batch = {key: members.put(value, members.batch_sharding(1, mesh)) for key, value in batch.items()}
         compiled = jax.jit(spread, out_shardings=shardings).lower(None, state, batch).compile()

@@ -200,7 +200,7 @@ def test_infinite_gradient_with_a_finite_loss_is_skipped():
     def loss(stats, logits, batch):
         return jnp.sqrt(jnp.sum(logits * 0.0, -1)), {}
 
-    step = make_train_step(tiny.STUDY.model(config, dataset), tiny.STUDY.inputs(config), loss, tx, config.train)
+    step = make_train_step(tiny.TASK.model(config, dataset), tiny.TASK.inputs(config), loss, tx, config.train)
     state, metrics = jax.jit(step)(member.state, member.batch(ROWS))
     assert mean(metrics) == 0
     assert int(state.bad_total) == 1
@@ -256,7 +256,7 @@ def test_sleep_study_needs_no_implicit_promotion(colour, repository):
         "label": np.array([0, 1, 2, 5], np.int8),
         "mask": np.array([True, True, True, False]),
     }
-    model, inputs, loss = sleep.model(config, None), sleep.inputs(config), sleep.loss(config)
+    model, inputs, loss = sleep.TASK.model(config, None), sleep.TASK.inputs(config), sleep.TASK.loss(config)
     stats = {"class_weights": np.ones(6, np.float32)}
     channels = {"gray": 1, "jet": 3}[colour]
     with jax.numpy_dtype_promotion("strict"):
@@ -265,7 +265,7 @@ def test_sleep_study_needs_no_implicit_promotion(colour, repository):
         tx = optax.sgd(0.1)
         state = states.create(variables, stats, tx, jax.random.PRNGKey(0), averaging=True, validating=True)
         step = make_train_step(model, inputs, loss, tx, config.train)
-        predict = make_predict_step(model, inputs, loss, sleep.predict(config))
+        predict = make_predict_step(model, inputs, loss, sleep.TASK.predict(config))
         jax.eval_shape(step, state, batch)
         jax.eval_shape(predict, state.weights, stats, batch)
         jax.eval_shape(lambda one, value: states.validated(one, value, 2), state, jnp.float32(1))
@@ -278,4 +278,4 @@ def test_signal_functions_need_no_implicit_promotion():
         level = images.equalise(jnp.log10(power + 1))
         images.equalise(power, upper=1.0)
         images.colour(level, images.jet(255))
-        images.resize(images.to_image(images.crop(level, jnp.float32(0.5), 10)), 8, 8)
+        images.resize(images.to_image(images.crop_frames(level, jnp.float32(0.5), 10)), 8, 8)

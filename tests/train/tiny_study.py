@@ -16,12 +16,14 @@ import orbax.checkpoint as ocp
 import pandas as pd
 from ml_collections import ConfigDict
 
+from eegjax import protocols
 from eegjax.data import splits
 from eegjax.data.dataset import Dataset
-from eegjax.data.feed import Batch, Source, gather, make_feed, window
+from eegjax.data.feed import Batch, Source, cut_window, gather, make_feed
 from eegjax.models import layers
+from eegjax.run.member import list_members
 from eegjax.run.network import Network, Timing
-from eegjax.run.study import Study
+from eegjax.run.study import Study, Task
 from eegjax.train import members
 from eegjax.train import state as states
 from eegjax.train.log import MetricLog
@@ -79,7 +81,7 @@ class TinyNet(nn.Module):
 
 
 def _source(config: ConfigDict, dataset: Dataset) -> Source:
-    columns, _ = window(dataset, "eeg", dataset.index["start"].to_numpy(), N_TIMES)
+    columns, _ = cut_window(dataset, "eeg", dataset.index["start"].to_numpy(), N_TIMES)
     table = {**columns, "label": dataset.index["label"].to_numpy()}
     return Source({"eeg": dataset.arrays["eeg"]}, {"eeg": N_TIMES}, table)
 
@@ -111,24 +113,26 @@ def _loss(stats: Any, logits: jax.Array, batch: Batch) -> tuple[jax.Array, dict[
     return cross_entropy(logits, batch["label"], stats["class_weights"]), {"accuracy": correct}
 
 
-STUDY = Study(
-    prepare=lambda config: make_dataset(),
-    folds=lambda config, dataset: splits.by_group(dataset.index, "subject", 0, config.splits.n_validation_subjects),
+TASK = Task(
     classes=lambda config: CLASSES,
     labels=lambda config, index: index["label"].to_numpy(np.int8),
     source=_source,
-    units=lambda config, dataset, rows, train: (rows, np.ones(rows.shape, bool)),
     fit=_fit,
     model=lambda config, dataset: TinyNet(
         config.model.dropout, config.model.batch_norm, DTYPES[config.train.precision]
     ),
     inputs=_inputs,
     loss=lambda config: _loss,
-    predict=lambda config: jax.nn.softmax,
+)
+STUDY = Study(
+    task=TASK,
+    prepare=lambda config: make_dataset(),
+    folds=lambda config, dataset: splits.split_by_group(
+        dataset.index, "subject", 0, config.splits.n_validation_subjects
+    ),
     baselines=lambda config, dataset, folds: pd.DataFrame({"model": ["none"]}),
     evaluate=lambda config, predictions, baselines: {},
     tables=lambda folder: "",
-    figures=lambda folder: [],
 )
 
 
@@ -138,30 +142,19 @@ def get_config(**overrides: Any) -> ConfigDict:
     config.splits = ConfigDict({"n_validation_subjects": 0})
     config.inputs = ConfigDict({"gain": 0.2})
     config.model = ConfigDict({"name": "tiny", "beside": (), "dropout": 0.2, "batch_norm": True})
-    config.test = ConfigDict({"dropout": False, "whole_batches": False, "train_part": False})
-    config.train = ConfigDict(
+    config.test = protocols.test_settings()
+    config.train = protocols.train_settings()
+    config.train.update(
         {
-            "optimizer": "adam",
             "learning_rate": 3e-2,
             "schedule": "cosine",
             "warmup_steps": 2,
-            "decay_per_epoch": 1.0,
             "weight_decay": 1e-2,
             "clip_norm": 1.0,
             "batch_size": 8,
-            "accumulate_steps": 1,
             "n_epochs": 2,
-            "n_seeds": 1,
-            "balance": "none",
             "ema_decay": 0.9,
-            "patience_epochs": 0,
-            "watch_test": False,
-            "keep_epochs": (),
             "max_bad_steps": 3,
-            "max_loss": 0.0,
-            "precision": "float32",
-            "reuse_params_across_folds": False,
-            "groups": {"all": {"pattern": ".", "rate": 1.0, "decay": 1.0, "frozen": False}},
         }
     )
     config.run = ConfigDict(
@@ -192,14 +185,14 @@ class Member(NamedTuple):
 def make_member(**overrides: Any) -> Member:
     """The step of one member alone, for 12 steps in 2 epochs; rows of -1 are padding. Compiled once."""
     config, dataset = get_config(**overrides), make_dataset()
-    model = STUDY.model(config, dataset)
+    model = TASK.model(config, dataset)
     variables = jax.jit(model.init)(jax.random.PRNGKey(0), jnp.zeros((1, N_TIMES, 2)))
     tx = make_optimizer(config.train, variables["params"], 12, 6)
-    stats = STUDY.fit(config, dataset, STUDY.folds(config, dataset)[0])
+    stats = TASK.fit(config, dataset, STUDY.folds(config, dataset)[0])
     averaging = config.train.ema_decay > 0
     state = states.create(variables, stats, tx, jax.random.PRNGKey(5), averaging=averaging, validating=False)
-    step = jax.jit(make_train_step(model, STUDY.inputs(config), _loss, tx, config.train))
-    source = STUDY.source(config, dataset)
+    step = jax.jit(make_train_step(model, TASK.inputs(config), _loss, tx, config.train))
+    source = TASK.source(config, dataset)
 
     def batch(rows: Sequence[int]) -> Batch:
         return gather(np, source, np.array(rows), np.array(rows) >= 0)
@@ -210,16 +203,17 @@ def make_member(**overrides: Any) -> Member:
 def make_network(n_devices: int = 0, bad: Sequence[int] = (), **overrides: Any) -> Network:
     """A network of the study on the first devices (0: all); its members are the folds, one per subject and seed."""
     config, dataset = get_config(**overrides), make_dataset(bad)
-    pairs = [(fold, config.seed + k) for k in range(config.train.n_seeds) for fold in STUDY.folds(config, dataset)]
+    folds = STUDY.folds(config, dataset)
+    everyone = list_members(config.model.name, folds, config.seed, config.train.n_seeds)
     mesh = mesh_of(n_devices) if n_devices else members.make_mesh()
     with mock.patch.object(members, "make_mesh", return_value=mesh):
-        return Network(config, STUDY, dataset, pairs, Timing())
+        return Network(config, TASK, dataset, everyone, Timing())
 
 
 def sharing(network: Network, bad: Sequence[int], **overrides: Any) -> Network:
     """What `network` has compiled, on other data."""
     other = make_network(bad=bad, **overrides)
-    other.compiled_init = network.compiled_init
+    other.start.compiled = network.start.compiled
     for places, program in network.programs.items():
         feed = make_feed(other.source, program.feed.sharding, other.config.run.resident_bytes)
         other.programs[places] = program._replace(feed=feed)
@@ -236,7 +230,7 @@ def run(network: Network, group: Sequence[int], folder: Path) -> pd.DataFrame:
     """Train a group of members in a run folder, or continue; the predictions."""
     log = MetricLog(folder, jax.process_index() == 0, network.config.run.tensorboard)
     folder.mkdir(parents=True, exist_ok=True)
-    frame = network.run(group, folder / "checkpoints", log)
+    frame = network.run([network.members[number] for number in group], folder / "checkpoints", log)
     log.close()
     return frame
 

@@ -18,14 +18,16 @@ import numpy as np
 
 from eegjax.data.bci_iv_2a.reader import CLASSES, File, read
 from eegjax.data.download.files import read_checksums
-from eegjax.data.download.web import BrokenError, StoppedError, chunks, keep_trying, open_url, total_bytes
+from eegjax.data.download.web import BrokenError, StoppedError, keep_trying, open_url, read_chunks, total_bytes
 from eegjax.errors import UserError
 from eegjax.files import disk_errors, hash_file, locked, remove_stale, write_aside
 
 BASE_URL = "https://lampx.tugraz.at/~bci/database/001-2014/"
 N_TRIALS_PER_CLASS = 72
-_SUBJECTS, _SESSIONS = tuple(f"A{number:02d}" for number in range(1, 10)), ("E", "T")
-_FOLDER, _SUMS = "001-2014", "SHA256SUMS.txt"
+_SUBJECTS = tuple(f"A{number:02d}" for number in range(1, 10))
+_SESSIONS = ("E", "T")
+_FOLDER = "001-2014"
+_SUMS = "SHA256SUMS.txt"
 _MAX_BYTES = 2**27
 _ONE_AT_A_TIME = threading.Lock()  # reading a file takes some hundred MB, and the list has one writer
 
@@ -42,9 +44,9 @@ def fetch_bci_iv_2a(root: Path, workers: int, base_url: str = BASE_URL) -> list[
         The files, sorted by name.
 
     Raises:
-        UserError: an unsafe address, a server that refuses, stays silent or doesn't end; a file that isn't such a
-            session; one that isn't what it was when it was fetched; another process that fetches the same; a full disk.
-            The first one stops the others; whole files stay.
+        UserError: the address is unsafe; the server refuses, stays silent or doesn't end; a file isn't such a session,
+            or isn't what it was when it was fetched; another process fetches the same; or the disk is full. The first
+            error stops the others; whole files stay.
     """
     from tqdm import tqdm
 
@@ -93,7 +95,7 @@ def _receive(file: File, url: str, aside: Path, bar: Any, stopped: threading.Eve
         nonlocal n_most
         with open_url(url, {}) as response, open(aside, "wb") as part:
             announced = total_bytes(response) or 0
-            for chunk in chunks(response):
+            for chunk in read_chunks(response):
                 if stopped.is_set():
                     raise StoppedError
                 part.write(chunk)

@@ -8,7 +8,7 @@ BNCI Horizon 2020 (001-2014): `A01T.mat`, `A01E.mat` (variable `data`), signals 
 Course release: `X_`, `y_` and `person_` of `train_valid.npy` and `test.npy`, 4 s from the cue on, of session T alone.
 
 What the amplifier couldn't record (beyond ±100 µV, and the gaps between runs) is NaN where BioSig reads it as NaN: in
-the GDF. It stays NaN in `eeg`. The BNCI files hold ±100 µV in the same places.
+the GDF. It stays NaN in `eeg`. The BNCI files hold ±100 µV in the same samples.
 """
 
 import re
@@ -21,7 +21,7 @@ import numpy as np
 import pandas as pd
 
 from eegjax.data.recording import quiet_mne
-from eegjax.data.trials import Trials, checked, leave_out, trial_table
+from eegjax.data.trials import Trials, check_trials, leave_out, make_trial_table
 from eegjax.errors import UserError
 
 CLASSES = ("left_hand", "right_hand", "feet", "tongue")
@@ -35,8 +35,12 @@ PARTS = ("train_valid", "test")  # of the course release
 _RELEASE_TIMES = 1000
 _CUE_S = 2.0  # after the fixation cross
 _NAME = re.compile(r"(A\d\d)([TE])")
-_NAMED = {0: "Fz", 7: "C3", 9: "Cz", 11: "C4", 19: "Pz"}  # channels whose place the GDF tells; the others are 'EEG'
-_FIRST_CUE, _UNKNOWN_CUE, _REJECTED, _NEW_RUN = 769, 783, 1023, 32766  # GDF events
+_NAMED = {0: "Fz", 7: "C3", 9: "Cz", 11: "C4", 19: "Pz"}  # channels that the GDF names; the others are 'EEG'
+# GDF events
+_FIRST_CUE = 769
+_UNKNOWN_CUE = 783
+_REJECTED = 1023
+_NEW_RUN = 32766
 _BNCI_FIELDS = ("X", "trial", "y", "fs", "classes", "artifacts")
 
 
@@ -61,11 +65,12 @@ def find(root: str | Path, exclude: Collection[str] = ()) -> list[File]:
         The sessions, by subject and session.
 
     Raises:
-        UserError: no such folder, nothing in it, more than one form, a session twice, a session E as GDF without its
-            labels, a MAT file that is neither labels nor a recording, or a course release that isn't whole.
+        UserError: `root` is missing or holds no session, it holds more than one form or a session twice, a session E as
+            GDF lacks its labels, a MAT file is neither labels nor a recording, or a course release isn't whole.
     """
     root = Path(root)
-    gdf, mats = _named(root.rglob("*.gdf")), sorted(root.rglob("*.mat"))
+    gdf = _named(root.rglob("*.gdf"))
+    mats = sorted(root.rglob("*.mat"))
     variables = {path: _variables(path) for path in mats if _NAME.fullmatch(path.stem)}
     labels = _named(path for path, names in variables.items() if "classlabel" in names)
     bnci = _named(path for path, names in variables.items() if "classlabel" not in names)
@@ -93,7 +98,7 @@ def read(file: File, window_s: tuple[float, float]) -> list[Trials]:
     Returns:
         A recording per run that has trials, `A01T-run4` being the fourth of the file; of the course release one per
         part and person, `A01-train_valid`, its trials one after another (without a run's name, and with none marked as
-        an artifact). `eeg` is [n_times, 22] float32 in µV, with NaN where the file has none; labels are places in
+        an artifact). `eeg` is [n_times, 22] float32 in µV, with NaN where the file has none; labels are indices into
         CLASSES.
 
     Raises:
@@ -124,12 +129,12 @@ def _read_gdf(file: File, window_s: tuple[float, float]) -> list[Trials]:
     is_cue = (codes >= _FIRST_CUE) & (codes < _FIRST_CUE + len(CLASSES)) | (codes == _UNKNOWN_CUE)
     cues = samples[is_cue]
     rejected = np.searchsorted(cues, samples[codes == _REJECTED])  # the mark is at the cross, the cue is the next
-    table = trial_table(cues, _labels(file, codes[is_cue]), "", np.isin(np.arange(cues.size), rejected))
+    table = make_trial_table(cues, _labels(file, codes[is_cue]), "", np.isin(np.arange(cues.size), rejected))
     borders = np.unique([0, *samples[codes == _NEW_RUN], len(eeg)])
     runs = [
         _gdf_run(file, eeg, table, slice(*border), str(number)) for number, border in enumerate(pairwise(borders), 1)
     ]
-    return [checked(run, window_s, f"{file.path}, run {run.table['run'][0]}") for run in runs if len(run.table)]
+    return [check_trials(run, window_s, f"{file.path}, run {run.table['run'][0]}") for run in runs if len(run.table)]
 
 
 def _gdf_run(file: File, eeg: np.ndarray, table: pd.DataFrame, run: slice, number: str) -> Trials:
@@ -144,12 +149,12 @@ def _gdf_run(file: File, eeg: np.ndarray, table: pd.DataFrame, run: slice, numbe
         eeg[first:stop].astype(np.float32),
         SFREQ,
         CH_NAMES,
-        trial_table(rows["cue"].to_numpy() - first, rows["label"].to_numpy(), number, rows["artifact"].to_numpy()),
+        make_trial_table(rows["cue"].to_numpy() - first, rows["label"].to_numpy(), number, rows["artifact"].to_numpy()),
     )
 
 
 def _check_order(names: list[str], all_names: list[str], path: Path) -> None:
-    """The five names that the GDF has must stand at their places, between them 'EEG' with MNE's number or none."""
+    """The five names that the GDF has must stand where they belong, between them 'EEG' with MNE's number or none."""
     short = [re.sub(r"^EEG[- ]?\d*", "", name, flags=re.IGNORECASE) for name in names]
     missing = sorted(set(_NAMED.values()) - set(short))
     if len(names) != len(CH_NAMES) or missing or names != all_names[: len(names)]:
@@ -158,11 +163,11 @@ def _check_order(names: list[str], all_names: list[str], path: Path) -> None:
             f"{path}: {len(names)} EEG channels, {what}; expected {len(CH_NAMES)}, first in the file: "
             f"{', '.join(CH_NAMES)}; leave the subject out (config.data.exclude) or fetch it again"
         )
-    for place, name in enumerate(short):
-        expected = (CH_NAMES[place],) if place in _NAMED else ("", CH_NAMES[place])
+    for index, name in enumerate(short):
+        expected = (CH_NAMES[index],) if index in _NAMED else ("", CH_NAMES[index])
         if name not in expected:
             raise UserError(
-                f"{path}: channel {place + 1} is '{names[place]}', expected {CH_NAMES[place]}; a wrong order would "
+                f"{path}: channel {index + 1} is '{names[index]}', expected {CH_NAMES[index]}; a wrong order would "
                 "only show as a worse score: fetch the file again"
             )
 
@@ -219,7 +224,7 @@ def _read_bnci(file: File, window_s: tuple[float, float]) -> list[Trials]:
     data = _load_mat(file.path, "data")
     runs = [data] if isinstance(data, dict) else list(np.atleast_1d(np.asarray(data, object)))
     return [
-        checked(trials, window_s, f"{file.path}, run {number}")
+        check_trials(trials, window_s, f"{file.path}, run {number}")
         for number, run in enumerate(runs, 1)
         if (trials := _bnci_run(file, run, str(number))) is not None
     ]
@@ -235,7 +240,8 @@ def _bnci_run(file: File, run: Any, number: str) -> Trials | None:
     crosses, given, artifacts = (_vector(run[name], f"{where}, '{name}'") for name in ("trial", "y", "artifacts"))
     if not crosses.size:
         return None
-    x, names = np.asarray(run["X"]), [str(name) for name in np.atleast_1d(run["classes"])]
+    x = np.asarray(run["X"])
+    names = [str(name) for name in np.atleast_1d(run["classes"])]
     if x.ndim != 2 or x.shape[1] != len(CH_NAMES) + N_EOG or x.dtype.kind not in "iuf":
         raise UserError(
             f"{where}: X is {x.shape} {x.dtype}, expected numbers [n_times, {len(CH_NAMES) + N_EOG}], the channels "
@@ -256,7 +262,7 @@ def _bnci_run(file: File, run: Any, number: str) -> Trials | None:
         np.ascontiguousarray(x[:, : len(CH_NAMES)], np.float32),
         SFREQ,
         CH_NAMES,
-        trial_table(crosses - 1 + _CUE_S * SFREQ, _classes(given, where), number, artifacts != 0),  # 1-based
+        make_trial_table(crosses - 1 + _CUE_S * SFREQ, _classes(given, where), number, artifacts != 0),  # 1-based
     )
 
 
@@ -286,9 +292,9 @@ def _read_release(file: File, window_s: tuple[float, float]) -> list[Trials]:
         x[rows].transpose(0, 2, 1).reshape(-1, len(CH_NAMES)).astype(np.float32),
         SFREQ,
         CH_NAMES,
-        trial_table(np.arange(rows.size) * _RELEASE_TIMES, codes[rows] - _FIRST_CUE, ""),
+        make_trial_table(np.arange(rows.size) * _RELEASE_TIMES, codes[rows] - _FIRST_CUE, ""),
     )
-    return [checked(trials, window_s, f"{file.path}, {file.subject}")]
+    return [check_trials(trials, window_s, f"{file.path}, {file.subject}")]
 
 
 def _load_release(path: Path, part: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -384,6 +390,6 @@ def _not_one_form(root: Path, forms: list[str]) -> str:
     what = "holds no recordings" if root.is_dir() else "is no folder"
     return (
         f"{root}: {what}; expected A01T.gdf with A01T.mat, BNCI's A01T.mat, or X_train_valid.npy and its five fellows, "
-        "at any depth; BNCI's are had from https://bnci-horizon-2020.eu/database/data-sets by python launch/prepare.py "
+        "at any depth; BNCI's are had from https://bnci-horizon-2020.eu/database/data-sets by eegjax prepare "
         "--dataset=bci_iv_2a --root=FOLDER --download"
     )

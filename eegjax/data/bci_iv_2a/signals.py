@@ -35,7 +35,8 @@ SUPPRESSED = np.array(
 REBOUND = np.array([0.3, 1.2])  # of mu and beta, in units of the depth
 # Sources of the background, all over the head.
 _GRID = 0.75 * np.array([(x, y) for x in range(-7, 8) for y in range(-7, 8) if x**2 + y**2 < 50], float)
-SOURCES, SOURCE_WIDTHS = np.tile(_GRID, (2, 1)), np.repeat([0.6, 1.5], len(_GRID))
+SOURCES = np.tile(_GRID, (2, 1))
+SOURCE_WIDTHS = np.repeat([0.6, 1.5], len(_GRID))
 SENSOR_UV = 0.6
 LIMITS_UV = np.repeat(np.array([100, 1000], np.float32), (N_EEG, 3))  # what the amplifier can record
 
@@ -56,12 +57,13 @@ def draw_brain(subject: np.random.Generator, session: np.random.Generator, depth
     """Draw what is the subject's in every session, and how it is shifted in this one."""
     centres_hz = np.array([subject.uniform(9.0, 11.5), subject.uniform(18.0, 23.0)])
     rms_uv = AREA_UV * subject.lognormal(0, 0.15, AREA_UV.shape)
-    places = AREAS + subject.normal(0, 0.2, AREAS.shape)
+    centres = AREAS + subject.normal(0, 0.2, AREAS.shape)
     tilts = subject.normal(0, 0.15, AREAS.shape)
-    level_uv, slope = 5 * subject.lognormal(0, 0.1), subject.normal(1.2, 0.1)
+    level_uv = 5 * subject.lognormal(0, 0.1)
+    slope = subject.normal(1.2, 0.1)
     strengths = subject.lognormal(0, 0.4, len(SOURCES))
     cap = session.normal(0, 0.04, 2)  # as if the cap sat a little elsewhere
-    places = places + cap + session.normal(0, 0.05, places.shape)
+    centres = centres + cap + session.normal(0, 0.05, centres.shape)
     sources = strengths[:, None] * _patterns(SOURCES + cap, SOURCE_WIDTHS, np.zeros_like(SOURCES), ELECTRODES)
     covariance = sources.T @ sources
     # the reference electrode's own noise is in every channel, and each has some that no other has
@@ -70,20 +72,20 @@ def draw_brain(subject: np.random.Generator, session: np.random.Generator, depth
         depth=depth,
         centres_hz=centres_hz + session.normal(0, (0.15, 0.3)),
         rms_uv=rms_uv * session.lognormal(0, 0.03, rms_uv.shape),
-        patterns=_patterns(places, AREA_WIDTHS, tilts, ELECTRODES[:N_EEG]),
+        patterns=_patterns(centres, AREA_WIDTHS, tilts, ELECTRODES[:N_EEG]),
         slope=slope,
         mixing_uv=level_uv * np.linalg.cholesky(covariance).T,
         gains=session.lognormal(0, 0.04, len(ELECTRODES)),
     )
 
 
-def _patterns(places: np.ndarray, widths: np.ndarray, tilts: np.ndarray, electrodes: np.ndarray) -> np.ndarray:
+def _patterns(centres: np.ndarray, widths: np.ndarray, tilts: np.ndarray, electrodes: np.ndarray) -> np.ndarray:
     """Return how sources reach electrodes, [n_sources, n_electrodes]: bells, aslant as dipoles are."""
-    away = (electrodes - places[:, None]) / widths[:, None, None]
+    away = (electrodes - centres[:, None]) / widths[:, None, None]
     return np.exp(-0.5 * np.sum(away**2, axis=2)) * (1 + np.sum(away * tilts[:, None], axis=2))
 
 
-def task_power(time_s: np.ndarray, labels: np.ndarray, efforts: np.ndarray, depth: float) -> np.ndarray:
+def compute_task_power(time_s: np.ndarray, labels: np.ndarray, efforts: np.ndarray, depth: float) -> np.ndarray:
     """Return what imagery makes of the rhythms' power, 1 at rest.
 
     Args:
@@ -101,12 +103,12 @@ def task_power(time_s: np.ndarray, labels: np.ndarray, efforts: np.ndarray, dept
     return 1 + depth * np.einsum("n,na,nbt->nabt", efforts, SUPPRESSED[labels], change)
 
 
-def waxing(rng: np.random.Generator, n_steps: int) -> np.ndarray:
+def draw_waxing(rng: np.random.Generator, n_steps: int) -> np.ndarray:
     """Return how the rhythms' amplitudes wax and wane by themselves, [n_areas, n_steps] at every half second."""
     return np.exp(0.2 * _walks(rng, len(AREAS), n_steps, 20.0))
 
 
-def brain_eeg(rng: np.random.Generator, brain: Brain, power: np.ndarray) -> np.ndarray:
+def draw_brain_eeg(rng: np.random.Generator, brain: Brain, power: np.ndarray) -> np.ndarray:
     """Make rhythms and background: Gaussian, stationary but for the rhythms' amplitudes.
 
     Args:
@@ -120,7 +122,7 @@ def brain_eeg(rng: np.random.Generator, brain: Brain, power: np.ndarray) -> np.n
     n_times = power.shape[2]
     eeg = _noise(rng, n_times, len(brain.mixing_uv), one_over_f(brain.slope)).T @ brain.mixing_uv.astype(np.float32)
     eeg += np.float32(SENSOR_UV) * rng.standard_normal(eeg.shape, dtype=np.float32)
-    envelopes = _interpolated(waxing(rng, _n_steps(n_times)), n_times)
+    envelopes = _interpolated(draw_waxing(rng, _n_steps(n_times)), n_times)
     for rhythm, (centre_hz, width_hz) in enumerate(zip(brain.centres_hz, WIDTHS_HZ, strict=True)):
         waves = _noise(rng, n_times, len(AREAS), band(centre_hz, width_hz))
         waves *= (envelopes * np.sqrt(power[:, rhythm])).astype(np.float32)
@@ -128,7 +130,7 @@ def brain_eeg(rng: np.random.Generator, brain: Brain, power: np.ndarray) -> np.n
     return eeg
 
 
-def artifacts(rng: np.random.Generator, n_times: int) -> tuple[np.ndarray, tuple[int, int]]:
+def draw_artifacts(rng: np.random.Generator, n_times: int) -> tuple[np.ndarray, tuple[int, int]]:
     """Make what has nothing to do with the brain: eyes, muscle, mains, drift, and one bad stretch.
 
     Returns:
@@ -153,7 +155,7 @@ def artifacts(rng: np.random.Generator, n_times: int) -> tuple[np.ndarray, tuple
     return uv, (start, start + n_bad)
 
 
-def amplifier(rng: np.random.Generator, brain: Brain, uv: np.ndarray) -> np.ndarray:
+def amplify(rng: np.random.Generator, brain: Brain, uv: np.ndarray) -> np.ndarray:
     """Apply the session's gains, the run's own slow change of them and its own offsets to [n_times, 25] µV."""
     first, last = (np.exp(rng.normal(0, 0.06, (2, len(ELECTRODES)))) * brain.gains).astype(np.float32)
     late = np.linspace(0, 1, len(uv), dtype=np.float32)[:, None]
@@ -186,7 +188,8 @@ def _noise(rng: np.random.Generator, n_times: int, n_sources: int, gain: Gain) -
 
 def _walks(rng: np.random.Generator, n_sources: int, n_steps: int, length_s: float) -> np.ndarray:
     """Return first-order autoregressions [n_sources, n_steps] over half seconds, standard normal."""
-    pole, before = np.exp(-STEP_S / length_s), int(5 * length_s / STEP_S)
+    pole = np.exp(-STEP_S / length_s)
+    before = int(5 * length_s / STEP_S)
     shocks = np.sqrt(1 - pole**2) * rng.standard_normal((n_sources, before + n_steps))
     return signal.lfilter([1], [1, -pole], shocks, axis=1)[:, before:]
 

@@ -21,14 +21,14 @@ from eegjax.data.bci_iv_2a.signals import (
     WIDTHS_HZ,
     Brain,
     Gain,
-    amplifier,
-    artifacts,
+    amplify,
     band,
-    brain_eeg,
+    compute_task_power,
+    draw_artifacts,
     draw_brain,
+    draw_brain_eeg,
+    draw_waxing,
     one_over_f,
-    task_power,
-    waxing,
 )
 from eegjax.errors import UserError
 from eegjax.files import write_aside
@@ -78,7 +78,8 @@ def write_session(
         The path of the file, about 9 MB for a run of 48 trials.
 
     Raises:
-        UserError: there is no such subject or session, or the classes can't be equally frequent in a run.
+        UserError: `subject` or `session` is none of the data set's, or `n_trials_per_run` can't hold the classes
+            equally often.
     """
     runs = _draw_session(seed, subject, session, n_runs, n_trials_per_run)
     cells = np.empty((1, len(runs)), object)
@@ -118,13 +119,17 @@ def oracle(seed: int, subject: int, session: str, n_runs: int = 6, n_trials_per_
     of them. The window is the 4 s after the cue, and the EEG is that before artifacts and amplifier.
 
     Args:
-        seed, subject, session, n_runs, n_trials_per_run: as for `write_session`.
+        seed: as for `write_session`.
+        subject: as for `write_session`.
+        session: as for `write_session`.
+        n_runs: as for `write_session`.
+        n_trials_per_run: as for `write_session`.
 
     Returns:
         [n_trials, 4] float64, rows that sum to 1, in the order of the file's trials.
 
     Raises:
-        UserError: as `write_session`.
+        UserError: what `write_session` raises.
     """
     runs = _draw_session(seed, subject, session, n_runs, n_trials_per_run)[1:]
     rng = _rng((seed, subject, 0, 0), _ORACLE)
@@ -144,10 +149,11 @@ def _draw_session(seed: int, subject: int, session: str, n_runs: int, n_trials_p
         raise UserError(f"n_trials_per_run: found {n_trials_per_run}, expected a multiple of {len(CLASSES)}")
     if n_runs < 1:
         raise UserError(f"n_runs: found {n_runs}, expected at least 1")
-    place = (seed, subject, SESSIONS.index(session))
-    of_subject, of_session = _rng((seed, subject, 0, 0), _SUBJECT), _rng((*place, 0), _SESSION)
+    drawn_for = (seed, subject, SESSIONS.index(session))
+    of_subject = _rng((seed, subject, 0, 0), _SUBJECT)
+    of_session = _rng((*drawn_for, 0), _SESSION)
     brain = draw_brain(of_subject, of_session, DEPTHS[subject - 1])
-    return [_draw_run((*place, number), brain, n_trials_per_run if number else 0) for number in range(n_runs + 1)]
+    return [_draw_run((*drawn_for, number), brain, n_trials_per_run if number else 0) for number in range(n_runs + 1)]
 
 
 def _rng(key: tuple[int, int, int, int], stream: int) -> np.random.Generator:
@@ -186,16 +192,16 @@ def _brain_eeg(run: Run) -> np.ndarray:
     power = np.ones((len(AREAS), len(WIDTHS_HZ), run.n_times))
     samples = _from_cue(run, *TASK_S)
     time_s = np.arange(samples.shape[1]) / SFREQ + TASK_S[0] - run.delays_s[:, None]
-    power[:, :, samples] = task_power(time_s, run.labels, run.efforts, run.brain.depth).transpose(1, 2, 0, 3)
-    return brain_eeg(_rng(run.key, _EEG), run.brain, power)
+    power[:, :, samples] = compute_task_power(time_s, run.labels, run.efforts, run.brain.depth).transpose(1, 2, 0, 3)
+    return draw_brain_eeg(_rng(run.key, _EEG), run.brain, power)
 
 
 def _recorded(run: Run) -> dict[str, Any]:
     """Return a run as the file holds it."""
-    disturbance, (start, stop) = artifacts(_rng(run.key, _ARTIFACTS), run.n_times)
+    disturbance, (start, stop) = draw_artifacts(_rng(run.key, _ARTIFACTS), run.n_times)
     last = _from_cue(run, 0, IMAGERY_S)[:, -1]
     return {
-        "X": amplifier(_rng(run.key, _AMPLIFIER), run.brain, _brain_eeg(run) + disturbance),
+        "X": amplify(_rng(run.key, _AMPLIFIER), run.brain, _brain_eeg(run) + disturbance),
         "trial": run.fixations[:, None] + 1.0,
         "y": run.labels[:, None] + 1.0,
         "fs": SFREQ,
@@ -210,10 +216,10 @@ def _drawn_power(rng: np.random.Generator, depth: float) -> np.ndarray:
     """Draw the power of rhythms of rms 1 in the segments of trials, [n_classes, n_draws, n_areas, 2, n_segments]."""
     n_segments = int(IMAGERY_S / STEP_S)
     efforts, delays_s = _draw_efforts(rng, N_DRAWS)
-    amplitudes = waxing(rng, N_DRAWS * n_segments).reshape(len(AREAS), N_DRAWS, 1, n_segments).swapaxes(0, 1)
+    amplitudes = draw_waxing(rng, N_DRAWS * n_segments).reshape(len(AREAS), N_DRAWS, 1, n_segments).swapaxes(0, 1)
     middles_s = STEP_S * (np.arange(n_segments) + 0.5) - delays_s[:, None]
     labels = np.tile(np.arange(len(CLASSES))[:, None], N_DRAWS)
-    return np.stack([amplitudes**2 * task_power(middles_s, label, efforts, depth) for label in labels])
+    return np.stack([amplitudes**2 * compute_task_power(middles_s, label, efforts, depth) for label in labels])
 
 
 def _fit(runs: list[Run], eeg: list[np.ndarray], rhythm: int, power: np.ndarray) -> np.ndarray:

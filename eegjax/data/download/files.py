@@ -1,6 +1,6 @@
 """Fetching public files: continued where they broke off, and checked before they get their name.
 
-Until its SHA-256 is right a file is `.NAME.part` beside its place; `.NAME.part.json` says which version on the server
+Until its SHA-256 is right a file is `.NAME.part` in the same folder; `.NAME.part.json` says which version on the server
 (ETag, or date) the bytes are of. Whatever ends a download, the same command continues it. Files that were found right
 are listed in `.verified.json` of their folder, and read again only when their size or time changes.
 """
@@ -18,7 +18,7 @@ from io import FileIO
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from eegjax.data.download.web import BrokenError, StoppedError, chunks, keep_trying, open_url, total_bytes
+from eegjax.data.download.web import BrokenError, StoppedError, keep_trying, open_url, read_chunks, total_bytes
 from eegjax.errors import UserError
 from eegjax.files import disk_errors, hash_file, write_json
 
@@ -53,8 +53,9 @@ def fetch(url: str, path: Path, sha256: str, *, max_bytes: int = MAX_BYTES, prog
         `path`.
 
     Raises:
-        UserError: an unsafe address, a server that refuses, stays silent or doesn't end, a wrong checksum (of what
-            came, or of the file that is there and left alone), another process that fetches the same, a full disk.
+        UserError: the address is unsafe; the server refuses, stays silent or doesn't end; the checksum is wrong (of
+            what came, or of the file that is there and left alone); another process fetches the same; or the disk is
+            full.
     """
     from tqdm import tqdm
 
@@ -79,7 +80,7 @@ def fetch_all(items: Sequence[Item], workers: int, desc: str) -> list[Path]:
         The paths, in the order of `items`.
 
     Raises:
-        UserError: as in `fetch`. The first one stops the others; what came of them is kept and continued next time.
+        UserError: `fetch` raises one. The first stops the others; what came of them is kept and continued next time.
     """
     from tqdm import tqdm
 
@@ -106,7 +107,7 @@ def read_checksums(text: str, where: str = "list of checksums") -> dict[str, str
         Name -> SHA-256 in lower case. A name is relative and plain: joined to a folder, it stays in it.
 
     Raises:
-        UserError: a line of another form, or two checksums of one name; the message names the line.
+        UserError: a line has another form, or a name has two checksums; the message names the line.
     """
     checksums: dict[str, str] = {}
     for number, line in enumerate(text.splitlines(), 1):
@@ -205,7 +206,8 @@ def _owned(part: Path) -> Iterator[FileIO]:
 
 def _receive(item: Item, file: FileIO, state: Path, bar: Any, stopped: threading.Event) -> None:
     """Ask once for what is missing and append it."""
-    have, version = _size(file), _read(state).get("version", "")
+    have = _size(file)
+    version = _read(state).get("version", "")
     headers = {"Range": f"bytes={have}-", **({"If-Range": version} if version else {})} if have else {}
     with open_url(item.url, headers) as response:
         if response.status == 416:
@@ -219,8 +221,10 @@ def _receive(item: Item, file: FileIO, state: Path, bar: Any, stopped: threading
             file.truncate(0)
             raise BrokenError("the server continues another version, or elsewhere")
         if bar.total is not None:
-            bar.total, bar.n, bar.initial = total or 0, have, have
-        for chunk in chunks(response):
+            bar.total = total or 0
+            bar.n = have
+            bar.initial = have
+        for chunk in read_chunks(response):
             if stopped.is_set():
                 raise StoppedError
             _append(item, file, chunk, total or 0)

@@ -45,8 +45,8 @@ def open_url(url: str, headers: dict[str, str]) -> Any:
         The response, open: 2xx, or 416 for a range that isn't there.
 
     Raises:
-        UserError: the address or one it redirects to is unsafe, or the server refuses for good.
-        BrokenError: anything that may pass.
+        UserError: `url` or an address that it redirects to is unsafe, or the server refuses for good.
+        BrokenError: the server can't be reached or refuses for now: what may pass.
     """
     proxies = [ProxyHandler({})] if _check_url(url) else []  # this machine is not reached through a proxy
     request = Request(url, headers={"User-Agent": "eegjax", **headers})
@@ -72,7 +72,7 @@ def open_url(url: str, headers: dict[str, str]) -> Any:
         raise BrokenError(_one_line(error)) from error
 
 
-def chunks(response: Any) -> Iterator[bytes]:
+def read_chunks(response: Any) -> Iterator[bytes]:
     """Read a body piece by piece, each as soon as it came.
 
     Raises:
@@ -110,16 +110,18 @@ def keep_trying(attempt: Callable[[], _T], n_bytes: Callable[[], int], url: str,
         What `attempt` returns.
 
     Raises:
-        UserError: it broke off more than `RETRIES` times in a row without a new byte.
+        UserError: `attempt` broke off more than `RETRIES` times in a row without a new byte.
         StoppedError: `stopped` is set.
     """
-    furthest, n_failed = n_bytes(), 0
+    furthest = n_bytes()
+    n_failed = 0
     while True:
         try:
             return attempt()
         except BrokenError as error:
             if n_bytes() > furthest:  # than ever: a server that ignores Range starts over each time
-                furthest, n_failed = n_bytes(), 0
+                furthest = n_bytes()
+                n_failed = 0
             else:
                 n_failed += 1
             if n_failed > RETRIES:
@@ -142,13 +144,13 @@ def read_text(url: str, max_bytes: int = 2**24) -> str:
         The text.
 
     Raises:
-        UserError: as in `open_url` and `keep_trying`; or it is too long, or not UTF-8.
+        UserError: what `open_url` and `keep_trying` raise; or the text is longer than `max_bytes`, or isn't UTF-8.
     """
 
     def attempt() -> bytes:
         text = b""
         with open_url(url, {}) as response:
-            for chunk in chunks(response):
+            for chunk in read_chunks(response):
                 text += chunk
                 if len(text) > max_bytes:
                     raise UserError(f"{url}: more than {max_bytes} bytes, expected a short text; check the address")

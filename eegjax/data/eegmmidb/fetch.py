@@ -29,7 +29,7 @@ def fetch_eegmmidb(root: Path, workers: int, base_url: str = BASE_URL) -> list[P
         The files, sorted by name.
 
     Raises:
-        UserError: the server's list lacks a run, or as in `fetch_all`.
+        UserError: the server's list lacks a run; and what `fetch_all` raises.
     """
     base_url = base_url.rstrip("/") + "/"
     where = f"{base_url}SHA256SUMS.txt"

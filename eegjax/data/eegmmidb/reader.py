@@ -17,7 +17,7 @@ import numpy as np
 
 from eegjax.data.formats.edf_header import ANNOTATIONS_LABEL, EdfSignalHeader, read_edf_header
 from eegjax.data.recording import quiet_mne
-from eegjax.data.trials import REST, Trials, checked, leave_out, trial_table
+from eegjax.data.trials import REST, Trials, check_trials, leave_out, make_trial_table
 from eegjax.errors import UserError, did_you_mean
 
 CLASSES = ("left_fist", "right_fist", "both_fists", "both_feet")
@@ -47,8 +47,8 @@ def find(root: str | Path, exclude: Collection[str] = ()) -> list[File]:
         The runs, sorted by name.
 
     Raises:
-        UserError: no such folder, no imagery run in it, a run twice, a broken file (`read_edf_header`), or two sampling
-            rates.
+        UserError: `root` is missing or holds no imagery run, a run is there twice, a file is broken
+            (`read_edf_header`), or the files have two sampling rates.
     """
     root = Path(root)
     files: dict[str, File] = {}
@@ -65,7 +65,7 @@ def find(root: str | Path, exclude: Collection[str] = ()) -> list[File]:
         found_none = "holds no imagery runs" if root.is_dir() else "is no folder"
         raise UserError(
             f"{root}: {found_none}; expected files such as S001/S001R04.edf (runs 4, 6, 8, 10, 12, 14), at any depth; "
-            "they are had from PhysioNet (https://physionet.org/content/eegmmidb) by python launch/prepare.py "
+            "they are had from PhysioNet (https://physionet.org/content/eegmmidb) by eegjax prepare "
             "--dataset=eegmmidb --root=FOLDER --download"
         )
     left = leave_out([files[name] for name in sorted(files)], exclude, "S088")
@@ -82,12 +82,12 @@ def read(file: File, window_s: tuple[float, float], ch_names: Sequence[str] | No
         ch_names: the channels to read, in this order, such as C3 or FCz; all of the file by default.
 
     Returns:
-        One recording: `eeg` [n_times, n_chans] float32 in µV, a row per T0 (REST), T1 and T2; labels are places in
+        One recording: `eeg` [n_times, n_chans] float32 in µV, a row per T0 (REST), T1 and T2; labels are indices into
         CLASSES.
 
     Raises:
-        UserError: the file is broken, has gaps, a unit other than µV, or other annotations than T0, T1 and T2; channels
-            are missing; no trial is in it; or the signal is no EEG in microvolts (`check_eeg`).
+        UserError: the file is broken, has gaps, a unit other than µV, annotations other than T0, T1 and T2, or no
+            trial; it lacks one of `ch_names`; or its signal is no EEG in microvolts (`check_eeg`).
     """
     signals = _signals(file.path, ch_names)
     labels = [signal.label for signal in signals.values()]
@@ -108,9 +108,9 @@ def read(file: File, window_s: tuple[float, float], ch_names: Sequence[str] | No
         eeg.astype(np.float32),
         sfreq,
         tuple(signals),
-        trial_table(np.rint(marks.onset * sfreq), np.array([codes[mark] for mark in marks.description]), file.run),
+        make_trial_table(np.rint(marks.onset * sfreq), np.array([codes[mark] for mark in marks.description]), file.run),
     )
-    return [checked(trials, window_s, str(file.path))]
+    return [check_trials(trials, window_s, str(file.path))]
 
 
 def standard_name(label: str) -> str:

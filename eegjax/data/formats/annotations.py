@@ -43,7 +43,7 @@ def write_epochs_tsv(
     return write_aside(Path(path), lambda aside: aside.write_text(text, encoding="utf-8", newline="\n"))
 
 
-def stage_texts(stages: Sequence[str], class_names: Sequence[str]) -> list[str]:
+def make_stage_texts(stages: Sequence[str], class_names: Sequence[str]) -> list[str]:
     """Name sleep stages as EDF+ does: `Sleep stage N1` after the AASM, `Sleep stage 1` after Rechtschaffen & Kales.
 
     Standard texts: https://www.edfplus.info/specs/edftexts.html

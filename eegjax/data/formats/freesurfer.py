@@ -137,8 +137,10 @@ def _parse_gifti(content: bytes) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _gifti_array(array: ElementTree.Element) -> np.ndarray:
-    encoding, order = array.get("Encoding"), array.get("ArrayIndexingOrder")
-    kind, end = _GIFTI_TYPES.get(array.get("DataType", "")), _GIFTI_ENDS.get(array.get("Endian", ""))
+    encoding = array.get("Encoding")
+    order = array.get("ArrayIndexingOrder")
+    kind = _GIFTI_TYPES.get(array.get("DataType", ""))
+    end = _GIFTI_ENDS.get(array.get("Endian", ""))
     if encoding not in ("GZipBase64Binary", "Base64Binary") or order != "RowMajorOrder" or not kind or not end:
         raise ValueError(f"an array is {dict(array.attrib)}; only row-major base64 float32 and int32 can be read")
     raw = base64.b64decode(array.findtext("Data") or "")

@@ -36,7 +36,8 @@ def read_torch_file(path: Path | str) -> dict[str, np.ndarray]:
         UserError: the file is broken, or holds anything but tensors by name.
     """
     with open(path, "rb") as file:
-        n_file_bytes, is_zip = os.fstat(file.fileno()).st_size, file.read(4) == b"PK\3\4"
+        n_file_bytes = os.fstat(file.fileno()).st_size
+        is_zip = file.read(4) == b"PK\3\4"
         file.seek(0)
         try:
             tensors, buffers = (_read_zip if is_zip else _read_old)(file, n_file_bytes)
@@ -79,10 +80,12 @@ def _read_old(file: BinaryIO, n_file_bytes: int) -> tuple[dict[str, Tensor], dic
     stream = io.BytesIO(file.read(min(MAX_PICKLE_BYTES, n_file_bytes)))
     if run_pickle(stream, {}) != MAGIC_NUMBER:
         raise ValueError("no magic number")
-    _version, system = run_pickle(stream, {}), run_pickle(stream, {})
+    _version = run_pickle(stream, {})
+    system = run_pickle(stream, {})
     if not system["little_endian"]:
         raise Refused("written on a big-endian machine")
-    tensors, keys = _tensors(run_pickle(stream, storages)), run_pickle(stream, {})
+    tensors = _tensors(run_pickle(stream, storages))
+    keys = run_pickle(stream, {})
     _check_total(storages, n_file_bytes)
     if not (isinstance(keys, list) and all(isinstance(key, str) for key in keys) and len(keys) == len(storages)):
         raise ValueError(f"not a list of the {len(storages)} storages")
@@ -113,7 +116,8 @@ def _tensors(state: Any) -> dict[str, Tensor]:
 
 
 def _array(tensor: Tensor, buffers: dict[str, bytes]) -> np.ndarray:
-    storage, n_bytes = tensor.storage, tensor.storage.dtype.itemsize
+    storage = tensor.storage
+    n_bytes = tensor.storage.dtype.itemsize
     if len(buffers[storage.key]) != storage.n_bytes:
         raise ValueError(f"a tensor of {storage.n_bytes} bytes ends after {len(buffers[storage.key])}")
     strides = [stride * n_bytes for stride in tensor.stride]

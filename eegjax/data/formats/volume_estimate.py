@@ -13,10 +13,10 @@ if TYPE_CHECKING:
     import mne
 
 
-def volume_estimate(
+def make_volume_estimate(
     volumes: np.ndarray, grid: Grid, mask: np.ndarray
 ) -> tuple["mne.VolSourceEstimate", "mne.SourceSpaces"]:
-    """Volumes as one estimate, a sample per "time" (1 s each, from 0).
+    """Make one estimate of volumes, a sample per "time" (1 s each, from 0).
 
     Args:
         volumes: [n_samples, n, n, n] float, any unit.
@@ -25,7 +25,7 @@ def volume_estimate(
 
     Returns:
         The estimate, [n_kept, n_samples], and its source space: the centres of those voxels, in metres, in head
-        coordinates; its `vertices` are their places in it.
+        coordinates; its `vertices` are their indices in it.
     """
     import mne
 
@@ -42,14 +42,20 @@ def volume_estimate(
 
 
 def write_volume_estimate(folder: Path, volumes: np.ndarray, grid: Grid, mask: np.ndarray) -> None:
-    """Write `estimate-vl.stc` and `estimate-src.fif` into a folder; arguments as of `volume_estimate`.
+    """Write `estimate-vl.stc` and `estimate-src.fif` into a folder.
+
+    Args:
+        folder: where they go.
+        volumes: [n_samples, n, n, n] float, any unit.
+        grid: the voxels in head coordinates.
+        mask: [n, n, n] bool: the voxels that are kept.
 
     Raises:
-        UserError: the disk is full or not writable.
+        UserError: the disk is full or can't be written to.
     """
     import mne
 
-    estimate, spaces = volume_estimate(volumes, grid, mask)
+    estimate, spaces = make_volume_estimate(volumes, grid, mask)
 
     def write(aside: Path) -> None:
         aside.mkdir()

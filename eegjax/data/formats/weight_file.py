@@ -14,10 +14,10 @@ def read_weights(path: Path | str) -> dict[str, np.ndarray]:
     """Read a state dict from `.safetensors`, or from torch's `.pth`, `.pt`, `.bin`.
 
     Returns:
-        Name -> array, with the names, shapes and dtypes of the file.
+        Name -> array [...], with the names, shapes and dtypes of the file.
 
     Raises:
-        UserError: no such file, another kind of file, or a broken one.
+        UserError: the file is missing, is of another kind, or is broken.
     """
     path = Path(path)
     if path.suffix not in (".safetensors", *TORCH):

@@ -41,11 +41,11 @@ class Anatomy(NamedTuple):
     deepest_m: float = np.inf
 
 
-def head_files(kind: str, root: Path | None) -> dict[str, Path]:
+def find_head_files(kind: str, root: Path | None) -> dict[str, Path]:
     """The files that a kind of head is made of, by what they are.
 
     Raises:
-        UserError: no root for a subject, or files are missing (which).
+        UserError: a subject is asked for and `root` is None, or files are missing, which the message names.
     """
     if kind == "sphere":
         return {}
@@ -63,8 +63,8 @@ def head_files(kind: str, root: Path | None) -> dict[str, Path]:
     return _all_there(files) | ({"segmentation": segmentations[0]} if segmentations else {})
 
 
-def cortex_of(kind: str, files: Mapping[str, Path]) -> str:
-    """Where a head's sources lie, in words; `files` as `head_files` named them."""
+def describe_cortex(kind: str, files: Mapping[str, Path]) -> str:
+    """Where a head's sources lie, in words; `files` as `find_head_files` named them."""
     if kind == "sphere":
         return "the sphere's volume"
     if "segmentation" in files:
@@ -99,10 +99,10 @@ def _all_there(files: dict[str, Path]) -> dict[str, Path]:
 
 
 def read_anatomy(kind: str, files: Mapping[str, Path]) -> Anatomy:
-    """Read a head from the files that `head_files` named.
+    """Read a head from the files that `find_head_files` named.
 
     Raises:
-        UserError: one of them is broken.
+        UserError: one of `files` is broken.
     """
     if kind == "sphere":
         return _sphere()
@@ -124,12 +124,12 @@ def read_anatomy(kind: str, files: Mapping[str, Path]) -> Anatomy:
 
 def _sphere() -> Anatomy:
     """The sphere of MNE's montages, where it is in head coordinates."""
-    centre = montage(16)[2]
+    centre = make_montage(16)[2]
     scalp = SPHERE_RADIUS_M * icosphere(4)[0]
     return Anatomy("sphere", centre + scalp, centre + SPHERE_RADII[2] * scalp, centre + SPHERE_RADII[1] * scalp)
 
 
-def montage(n_chans: int) -> tuple[tuple[str, ...], np.ndarray, np.ndarray]:
+def make_montage(n_chans: int) -> tuple[tuple[str, ...], np.ndarray, np.ndarray]:
     """A cap of BioSemi's, as MNE ships it.
 
     Args:
@@ -179,7 +179,7 @@ def _read_cortex(files: Mapping[str, Path], side: str) -> tuple[np.ndarray, np.n
     return middle[is_cortex], vertex_normals(middle, triangles)[is_cortex]
 
 
-def warped(anatomy: Anatomy, matrix: np.ndarray) -> Anatomy:
+def warp(anatomy: Anatomy, matrix: np.ndarray) -> Anatomy:
     """Multiply all points by a matrix [3, 3]; normals stay normal to their surface."""
     points = {name: array @ matrix.T for name, array in anatomy._asdict().items() if isinstance(array, np.ndarray)}
     if anatomy.normals is not None:

@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from eegjax.data.heads import models
-from eegjax.data.heads.anatomy import Anatomy, head_files, read_anatomy, warped
-from eegjax.data.heads.surfaces import surface_of
+from eegjax.data.heads.anatomy import Anatomy, find_head_files, read_anatomy, warp
+from eegjax.data.heads.surfaces import make_surface
 from eegjax.errors import UserError, did_you_mean, note
 from eegjax.files import hash_file, hash_of, locked, write_aside
 
@@ -21,7 +21,8 @@ VERSION = 2  # to be raised where the same spec would make another head
 N_ZONES = 64  # as in the paper
 N_CHANS = (16, 32, 64, 128, 160, 256)  # BioSemi's caps
 _KINDS = ("sphere", "template")
-_STRETCH, _SHEAR = 0.08, 0.03  # of a warp, at most
+_STRETCH = 0.08  # of a warp, at most
+_SHEAR = 0.03
 
 
 class HeadSpec(NamedTuple):
@@ -83,7 +84,7 @@ class Head(NamedTuple):
     n_dropped: int
 
 
-def heads_of(root: Path | None, like: HeadSpec | None = None, n_heads: int = 4) -> tuple[HeadSpec, ...]:
+def list_heads(root: Path | None, like: HeadSpec | None = None, n_heads: int = 4) -> tuple[HeadSpec, ...]:
     """List heads of different shapes: the root's subjects, then the template, then warped templates.
 
     Args:
@@ -95,7 +96,7 @@ def heads_of(root: Path | None, like: HeadSpec | None = None, n_heads: int = 4) 
         The specs.
 
     Raises:
-        UserError: the root isn't there or holds no head.
+        UserError: `root` is missing or holds no head.
     """
     like = like or HeadSpec()
     subjects = _subjects(root)
@@ -131,26 +132,27 @@ def make_head(spec: HeadSpec, root: Path | None, cache: Path) -> Head:
         The head.
 
     Raises:
-        UserError: no such head, impossible numbers, missing or broken files, a full disk.
+        UserError: `spec` names no head that there is or has a number outside its range, a file is missing or broken, or
+            the disk is full.
     """
     _check(spec, root)
-    path = Path(cache) / f"head-{spec.kind}-{spec.warp}-{hash_of(made_of(spec, root))}.npz"
+    path = Path(cache) / f"head-{spec.kind}-{spec.warp}-{hash_of(describe_origin(spec, root))}.npz"
     with locked(Path(cache) / ".heads.lock"):
         if path.exists():
             try:
                 return read_head(path)
             except UserError as error:
                 note(f"{error}; it is made again")
-        head = _make(spec, read_anatomy(spec.kind, head_files(spec.kind, root)))
+        head = _make(spec, read_anatomy(spec.kind, find_head_files(spec.kind, root)))
         write_head(path, head)
     return head
 
 
-def made_of(spec: HeadSpec, root: Path | None) -> list[Any]:
+def describe_origin(spec: HeadSpec, root: Path | None) -> list[Any]:
     """All that makes a head what it is: this code, MNE, what was asked for, the contents of the files."""
     import mne
 
-    files = head_files(spec.kind, root)
+    files = find_head_files(spec.kind, root)
     return [VERSION, mne.__version__, spec._asdict(), {name: hash_file(path) for name, path in files.items()}]
 
 
@@ -178,9 +180,9 @@ def _make(spec: HeadSpec, anatomy: Anatomy) -> Head:
     from threadpoolctl import threadpool_limits
 
     if spec.warp:
-        anatomy = warped(anatomy, _warp(spec))._replace(name=f"{spec.kind} warped {spec.warp}")
-    scalp = models.scalp_of(anatomy)
-    inner_skull = surface_of(anatomy.inner_skull, anatomy.inner_skull.mean(axis=0))
+        anatomy = warp(anatomy, _warp(spec))._replace(name=f"{spec.kind} warped {spec.warp}")
+    scalp = models.make_scalp(anatomy)
+    inner_skull = make_surface(anatomy.inner_skull, anatomy.inner_skull.mean(axis=0))
     with threadpool_limits(1):
         electrodes = models.place_electrodes(spec.n_chans, scalp)
         sources = models.place_sources(anatomy, inner_skull, spec.n_sources)
@@ -189,9 +191,9 @@ def _make(spec: HeadSpec, anatomy: Anatomy) -> Head:
             rng = np.random.default_rng([spec.seed, 2])
             real_m = models.misplace(real_m, scalp, spec.coregistration_mm, spec.coregistration_deg, rng)
         if spec.kind == "sphere":
-            conductor = models.sphere_conductor(scalp, spec.skull_conductivity)
+            conductor = models.make_sphere_conductor(scalp, spec.skull_conductivity)
         else:
-            conductor = models.boundary_element_conductor(anatomy, spec.skull_conductivity)
+            conductor = models.make_boundary_element_conductor(anatomy, spec.skull_conductivity)
         return Head(
             anatomy.name,
             electrodes.ch_names,
@@ -200,7 +202,7 @@ def _make(spec: HeadSpec, anatomy: Anatomy) -> Head:
             np.stack([sources.normals, _across(sources.normals, spec.seed)], axis=1),
             sources.depth_m,
             KMeans(N_ZONES, n_init=1, random_state=spec.seed).fit_predict(sources.positions_m).astype(np.int64),
-            models.lead_field(conductor, scalp, electrodes.ch_names, real_m, sources.positions_m),
+            models.compute_lead_field(conductor, scalp, electrodes.ch_names, real_m, sources.positions_m),
             anatomy.scalp,
             anatomy.inner_skull,
             electrodes.fit_mm,
@@ -233,7 +235,7 @@ def write_head(path: Path, head: Head) -> Path:
     """Write a head as `.npz`: the same head, the same bytes.
 
     Raises:
-        UserError: the disk is full or not writable.
+        UserError: the disk is full or can't be written to.
     """
 
     def write(aside: Path) -> None:
@@ -254,7 +256,8 @@ def read_head(path: Path) -> Head:
             head = Head(**{name: file[name] for name in Head._fields})
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise UserError(f"{path}: broken, or no head ({error}); delete it and make the head again") from error
-    n_chans, n_sources = len(head.electrodes_m), len(head.sources_m)
+    n_chans = len(head.electrodes_m)
+    n_sources = len(head.sources_m)
     if head.lead_field.shape != (n_chans, n_sources, 3) or len(head.ch_names) != n_chans:
         raise UserError(
             f"{path}: a lead field of {head.lead_field.shape}, expected ({n_chans}, {n_sources}, 3) as there are "

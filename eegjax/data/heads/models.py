@@ -13,16 +13,21 @@ import numpy as np
 from scipy.spatial.transform import Rotation
 
 from eegjax.data.heads import surfaces as geometry
-from eegjax.data.heads.anatomy import SPHERE_RADII, SPHERE_RADIUS_M, Anatomy, montage
-from eegjax.data.heads.surfaces import Surface, icosphere, surface_of
+from eegjax.data.heads.anatomy import SPHERE_RADII, SPHERE_RADIUS_M, Anatomy, make_montage
+from eegjax.data.heads.surfaces import Surface, icosphere, make_surface
 from eegjax.errors import UserError, note
 
 MIN_DEPTH_M = 0.005
 _LEAST_M = 0.002  # between two surfaces
 _SUBDIVISIONS = 3
 _BRAIN_SCALP = 0.3  # S/m
-_SPHERE_BRAIN, _SPHERE_LIQUOR, _SPHERE_SCALP = 0.33, 1.0, 0.33  # S/m, MNE's own
-_MOST_INSIDE_M, _MOST_OUTSIDE_M = 0.005, 0.02  # hair, gel and a digitiser's error explain no more
+# S/m, MNE's own
+_SPHERE_BRAIN = 0.33
+_SPHERE_LIQUOR = 1.0
+_SPHERE_SCALP = 0.33
+# hair, gel and a digitiser's error explain no more
+_MOST_INSIDE_M = 0.005
+_MOST_OUTSIDE_M = 0.02
 _CAP = 0.25  # of the height above ears and nasion: from the eyebrows up
 
 
@@ -37,9 +42,9 @@ class Electrodes(NamedTuple):
 # ---- electrodes
 
 
-def scalp_of(anatomy: Anatomy) -> Surface:
+def make_scalp(anatomy: Anatomy) -> Surface:
     """The scalp, seen from the middle of what is under the cap."""
-    return surface_of(anatomy.scalp, geometry.ellipsoid(_under_cap(anatomy.scalp))[0])
+    return make_surface(anatomy.scalp, geometry.fit_ellipsoid(_under_cap(anatomy.scalp))[0])
 
 
 def _under_cap(points: np.ndarray) -> np.ndarray:
@@ -53,14 +58,14 @@ def place_electrodes(n_chans: int, scalp: Surface) -> Electrodes:
     the nearest of the scalp.
 
     Args:
-        n_chans: of `montage`.
+        n_chans: of `make_montage`.
         scalp: in head coordinates.
 
     Returns:
         The electrodes; `fit_mm` is how far the last step moved them.
     """
-    ch_names, positions, centre = montage(n_chans)
-    middle, semi_axes = geometry.ellipsoid(_under_cap(scalp.vertices))
+    ch_names, positions, centre = make_montage(n_chans)
+    middle, semi_axes = geometry.fit_ellipsoid(_under_cap(scalp.vertices))
     scaled = middle + semi_axes / SPHERE_RADIUS_M * (positions - centre)
     projected = geometry.project(scalp, scaled)
     return Electrodes(ch_names, projected, 1000 * np.linalg.norm(projected - scaled, axis=1))
@@ -116,7 +121,7 @@ def place_sources(anatomy: Anatomy, inner_skull: Surface, n_sources: int) -> Sou
         n_sources: how many.
 
     Raises:
-        UserError: there aren't as many places.
+        UserError: inside the skull there are fewer than `n_sources` positions to choose from.
     """
     points = _lattice(inner_skull, n_sources) if anatomy.cortex is None else anatomy.cortex
     depths = geometry.depth(inner_skull, points)
@@ -130,20 +135,20 @@ def place_sources(anatomy: Anatomy, inner_skull: Surface, n_sources: int) -> Sou
             f"{np.count_nonzero(depths < 0)} outside the inner skull and the others less than {1000 * MIN_DEPTH_M:g} "
             "mm below it"
         )
-    places = np.flatnonzero(keep)
-    if len(places) < n_sources:
+    allowed = np.flatnonzero(keep)
+    if len(allowed) < n_sources:
         raise UserError(
-            f"{anatomy.name}: {len(places)} places for sources, expected {n_sources} (n_sources) or more; choose fewer"
+            f"{anatomy.name}: {len(allowed)} places for sources, expected {n_sources} (n_sources) or more; choose fewer"
         )
-    places = places[geometry.spread(points[places], n_sources)]
-    radial = points[places] - inner_skull.centre
+    chosen = allowed[geometry.spread(points[allowed], n_sources)]
+    radial = points[chosen] - inner_skull.centre
     radial /= np.linalg.norm(radial, axis=1, keepdims=True)
-    normals = radial if anatomy.normals is None else anatomy.normals[places]
-    return Sources(points[places], normals, depths[places], n_dropped)
+    normals = radial if anatomy.normals is None else anatomy.normals[chosen]
+    return Sources(points[chosen], normals, depths[chosen], n_dropped)
 
 
 def _lattice(inner_skull: Surface, n_sources: int) -> np.ndarray:
-    """A cubic lattice inside the skull and above ears and nasion, with some places to choose from for each source."""
+    """A cubic lattice inside the skull and above ears and nasion, with some positions to choose from per source."""
     volume = 4 / 3 * np.pi * np.mean(inner_skull.radii**3)
     step = (volume / (10 * n_sources)) ** (1 / 3)
     reach = np.arange(step / 2, inner_skull.radii.max(), step)  # none at the centre, which has no radial direction
@@ -156,7 +161,7 @@ def _lattice(inner_skull: Surface, n_sources: int) -> np.ndarray:
 # ---- lead field
 
 
-def sphere_conductor(scalp: Surface, skull_conductivity: float) -> Any:
+def make_sphere_conductor(scalp: Surface, skull_conductivity: float) -> Any:
     """MNE's four-shell sphere, with this skull (MNE's own: 0.004 S/m)."""
     import mne
 
@@ -166,7 +171,9 @@ def sphere_conductor(scalp: Surface, skull_conductivity: float) -> Any:
     )
 
 
-def boundary_element_conductor(anatomy: Anatomy, skull_conductivity: float, subdivisions: int = _SUBDIVISIONS) -> Any:
+def make_boundary_element_conductor(
+    anatomy: Anatomy, skull_conductivity: float, subdivisions: int = _SUBDIVISIONS
+) -> Any:
     """A three-layer boundary element model of a head (MNE's own skull: 0.006 S/m).
 
     Args:
@@ -201,12 +208,12 @@ def boundary_element_conductor(anatomy: Anatomy, skull_conductivity: float, subd
 def _nested(anatomy: Anatomy, directions: np.ndarray) -> tuple[Surface, Surface, Surface]:
     """Inner skull, outer skull and scalp in the same directions [n, 3] from the middle of the inner skull."""
     centre = anatomy.inner_skull.mean(axis=0)
-    inner = geometry.sampled(surface_of(anatomy.inner_skull, centre), directions)
-    scalp = geometry.sampled(surface_of(anatomy.scalp, centre), directions)
+    inner = geometry.sample(make_surface(anatomy.inner_skull, centre), directions)
+    scalp = geometry.sample(make_surface(anatomy.scalp, centre), directions)
     if anatomy.outer_skull is None:
         outer = inner._replace(radii=(inner.radii + scalp.radii) / 2)
     else:
-        outer = geometry.sampled(surface_of(anatomy.outer_skull, centre), directions)
+        outer = geometry.sample(make_surface(anatomy.outer_skull, centre), directions)
     thickness_m = {"skull": outer.radii - inner.radii, "scalp": scalp.radii - outer.radii}
     for layer, thickness in thickness_m.items():
         if thickness.min() < _LEAST_M:
@@ -219,7 +226,7 @@ def _nested(anatomy: Anatomy, directions: np.ndarray) -> tuple[Surface, Surface,
     return inner, outer, scalp
 
 
-def lead_field(
+def compute_lead_field(
     conductor: Any, scalp: Surface, ch_names: Sequence[str], electrodes_m: np.ndarray, sources_m: np.ndarray
 ) -> np.ndarray:
     """The voltages of unit dipoles along x, y and z, against the average of all electrodes.
@@ -235,8 +242,8 @@ def lead_field(
         [n_chans, n_sources, 3] float64, V / (A m).
 
     Raises:
-        UserError: an electrode has no position, a name of its own or no place on the scalp; a source lies outside the
-            brain; or the lead field came back with other channels.
+        UserError: an electrode has no position, shares its name with another or lies off the scalp; a source lies
+            outside the brain; or the lead field came back with other channels.
     """
     import mne
 
@@ -244,11 +251,11 @@ def lead_field(
     info = mne.create_info(list(ch_names), 1.0, "eeg")
     positions = dict(zip(ch_names, electrodes_m, strict=True))
     info.set_montage(mne.channels.make_dig_montage(positions, coord_frame="head"), verbose="error")
-    places = {"rr": sources_m, "nn": np.tile([0.0, 0.0, 1.0], (len(sources_m), 1))}
+    positions = {"rr": sources_m, "nn": np.tile([0.0, 0.0, 1.0], (len(sources_m), 1))}
     forward = mne.make_forward_solution(
         info,
         mne.transforms.Transform("mri", "head"),
-        mne.setup_volume_source_space(pos=places, verbose="error"),
+        mne.setup_volume_source_space(pos=positions, verbose="error"),
         conductor,
         meg=False,
         verbose="error",

@@ -28,7 +28,7 @@ class Surface(NamedTuple):
         return self.centre + self.radii[:, None] * self.directions
 
 
-def surface_of(vertices: np.ndarray, centre: np.ndarray) -> Surface:
+def make_surface(vertices: np.ndarray, centre: np.ndarray) -> Surface:
     """Take a surface from its vertices [n, 3], m, seen from a centre [3] inside it."""
     offsets = vertices - centre
     radii = np.linalg.norm(offsets, axis=1)
@@ -106,7 +106,7 @@ def radius(surface: Surface, directions: np.ndarray) -> np.ndarray:
     return (weights * surface.radii[nearest]).sum(axis=1) / weights.sum(axis=1)
 
 
-def sampled(surface: Surface, directions: np.ndarray) -> Surface:
+def sample(surface: Surface, directions: np.ndarray) -> Surface:
     """The same surface at other directions [n, 3]."""
     return Surface(surface.centre, directions, radius(surface, directions))
 
@@ -117,7 +117,7 @@ def height(surface: Surface, points: np.ndarray) -> np.ndarray:
     return np.linalg.norm(offsets, axis=1) - radius(surface, _unit(offsets))
 
 
-def ellipsoid(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def fit_ellipsoid(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Fit an ellipsoid along the axes: the least squares of a x² + b y² + c z² + d x + e y + f z = 1.
 
     Args:
@@ -130,7 +130,8 @@ def ellipsoid(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     centred = points - middle
     design = np.concatenate([centred**2, centred], axis=1)
     coefficients, *_ = np.linalg.lstsq(design, np.ones(len(points)), rcond=None)
-    squares, shifts = coefficients[:3], coefficients[3:]
+    squares = coefficients[:3]
+    shifts = coefficients[3:]
     centre = -shifts / (2 * squares)
     return middle + centre, np.sqrt((1 + (squares * centre**2).sum()) / squares)
 
@@ -160,7 +161,7 @@ def project(surface: Surface, points: np.ndarray) -> np.ndarray:
 def _nearest(surface: Surface, points: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Depth [n] below and normal [n, 3] of the plane that touches the surface at its nearest vertex; its distance."""
     directions, triangles = icosphere(_FINE)
-    vertices = sampled(surface, directions).vertices
+    vertices = sample(surface, directions).vertices
     distances, nearest = cKDTree(vertices).query(points)
     normals = vertex_normals(vertices, triangles)[nearest]
     return np.einsum("ij,ij->i", vertices[nearest] - points, normals), normals, distances
@@ -176,7 +177,7 @@ def spread(points: np.ndarray, n_points: int) -> np.ndarray:
         n_points: how many, at most n.
 
     Returns:
-        [n_points] int, their places in ascending order.
+        [n_points] int, their indices in ascending order.
     """
     chosen = [int(np.random.default_rng(n_points).integers(len(points)))]
     distances = np.full(len(points), np.inf)

@@ -36,7 +36,7 @@ def fetch_sleep_edf(root: Path, workers: int, base_url: str = BASE_URL) -> list[
         The files, sorted by name.
 
     Raises:
-        UserError: the server's list lacks a night or has one more than the subjects have, or as in `fetch_all`.
+        UserError: the server's list lacks a night or has one more than the subjects have; and what `fetch_all` raises.
     """
     base_url = base_url.rstrip("/") + "/"
     where = f"{base_url}SHA256SUMS.txt"
@@ -56,7 +56,7 @@ def fetch_sleep_edf(root: Path, workers: int, base_url: str = BASE_URL) -> list[
     return fetch_all(items, workers, "Sleep-EDF")
 
 
-def lights_off(recording: str) -> datetime.time | None:
+def read_lights_off(recording: str) -> datetime.time | None:
     """When the lights went off in a night of Sleep-EDF's cassette study.
 
     Args:

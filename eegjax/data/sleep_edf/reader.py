@@ -25,10 +25,12 @@ LABELS = {f"Sleep stage {stage}": code for stage, code in zip("W1234R", range(6)
     "Sleep stage ?": -1,
     "Movement time": -1,
 }
-_PSG, _HYPNOGRAM = "-PSG.edf", "-Hypnogram.edf"
+_PSG = "-PSG.edf"
+_HYPNOGRAM = "-Hypnogram.edf"
 _SLEEP_EDF_NAME = re.compile(r"(S[CT]\d{3})(\d)[A-Z]\d")
 _DEFAULT_CHANNEL = "EEG Fpz-Cz"
-_ANONYMOUS_DATE, _ANONYMOUS_TIME = "01.01.85", "00.00.00"
+_ANONYMOUS_DATE = "01.01.85"
+_ANONYMOUS_TIME = "00.00.00"
 
 
 class Pair(NamedTuple):
@@ -44,7 +46,7 @@ class Pair(NamedTuple):
 class SleepRecording(NamedTuple):
     """A night read: `eeg` [n_times] float32, µV, at `sfreq` Hz; `stages` [n_epochs] int8, one code per 30 s.
 
-    A stage is its place in STAGES, or -1 where the epoch is unscored or movement.
+    A stage is its index in STAGES, or -1 where the epoch is unscored or movement.
     """
 
     pair: Pair
@@ -64,7 +66,7 @@ def find_pairs(root: str | Path) -> list[Pair]:
         The pairs, sorted by recording.
 
     Raises:
-        UserError: no such folder, no PSG in it, a PSG without its hypnogram or with several, or two of one name.
+        UserError: the folder is missing or has no PSG, a PSG has no hypnogram or several, or two PSGs have one name.
     """
     root = Path(root)
     psgs = sorted(root.rglob(f"[!.]*{_PSG}"))
@@ -73,7 +75,7 @@ def find_pairs(root: str | Path) -> list[Pair]:
         raise UserError(
             f"{root}: {found}; expected SC4001E0-PSG.edf with SC4001EC-Hypnogram.edf, or NAME-PSG.edf with "
             "NAME-Hypnogram.edf, at any depth; Sleep-EDF is had from PhysioNet "
-            "(https://physionet.org/content/sleep-edfx) by python launch/prepare.py --dataset=sleep_edf --root=FOLDER "
+            "(https://physionet.org/content/sleep-edfx) by eegjax prepare --dataset=sleep_edf --root=FOLDER "
             "--download"
         )
     pairs = sorted(_pair(psg) for psg in psgs)
@@ -116,7 +118,7 @@ def read_recording(pair: Pair, channel: str | None = None, sfreq: float = 100.0)
         The recording. `eeg` is whole; `stages` ends with the last whole epoch that both files have.
 
     Raises:
-        UserError: the files aren't of one recording, or as in `read_channel` and `read_hypnogram`.
+        UserError: the two files of `pair` aren't of one recording; and what `read_channel` and `read_hypnogram` raise.
     """
     _check_same_recording(pair, read_edf_header(pair.psg), read_edf_header(pair.hypnogram))
     stages = read_hypnogram(pair.hypnogram)
@@ -144,8 +146,8 @@ def read_channel(path: Path, channel: str | None = None, sfreq: float = 100.0) -
         The name in the file, and the signal [n_times] float32, µV.
 
     Raises:
-        UserError: the file is broken or has gaps, the channel is missing, its unit is no voltage or its scale no
-            number (`read_edf_header`), or the signal is no EEG in microvolts (`check_eeg`).
+        UserError: the file is broken or has gaps, it has no `channel`, the channel's unit is no voltage or its scale no
+            number (`read_edf_header`), or its signal is no EEG in microvolts (`check_eeg`).
     """
     read = read_eeg_channel(path, channel, sfreq, default=_DEFAULT_CHANNEL)
     return read.ch_name, read.eeg
@@ -162,7 +164,7 @@ def read_hypnogram(path: Path) -> np.ndarray:
         path: EDF+ file with the stages as annotations, named as in Sleep-EDF (R&K) or as in EDF+ (AASM).
 
     Returns:
-        [n_epochs] int8, a place in STAGES or -1 (unscored, movement), one per 30 s from the start of the file.
+        [n_epochs] int8, an index into STAGES or -1 (unscored, movement), one per 30 s from the start of the file.
 
     Raises:
         UserError: the file is broken, isn't EDF+, has no stage, or has one that isn't in LABELS.
@@ -212,7 +214,7 @@ def crop_to_sleep(stages: np.ndarray, margin_s: float = 1800.0, epoch_s: float =
     """Return the epochs from a margin before the first to the same margin after the last sleep epoch.
 
     Args:
-        stages: [n_epochs] integer codes; sleep is every code above 0.
+        stages: [n_epochs] int codes; sleep is every code above 0.
         margin_s: seconds kept on either side, as far as the recording goes.
         epoch_s: seconds per epoch.
 
@@ -220,7 +222,7 @@ def crop_to_sleep(stages: np.ndarray, margin_s: float = 1800.0, epoch_s: float =
         A slice of epochs.
 
     Raises:
-        UserError: no epoch is sleep.
+        UserError: no epoch of `stages` is sleep.
     """
     sleep = np.flatnonzero(np.asarray(stages) > 0)
     if not sleep.size:
@@ -233,7 +235,7 @@ def merge_to_aasm(stages: np.ndarray) -> np.ndarray:
     """Merge N4 into N3, as the AASM does: W N1 N2 N3 R are 0 to 4, and -1 stays.
 
     Args:
-        stages: [...] integer codes of STAGES, or -1.
+        stages: [...] int codes of STAGES, or -1.
 
     Returns:
         [...] int8.

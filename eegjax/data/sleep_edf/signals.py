@@ -58,7 +58,7 @@ def draw_sleeper(rng: np.random.Generator) -> Sleeper:
     )
 
 
-def sleep_eeg(rng: np.random.Generator, sleeper: Sleeper, stages: np.ndarray) -> np.ndarray:
+def draw_eeg(rng: np.random.Generator, sleeper: Sleeper, stages: np.ndarray) -> np.ndarray:
     """Make the EEG of a night.
 
     Args:
@@ -193,7 +193,8 @@ def _k_complexes(rng: np.random.Generator, n_events: int) -> np.ndarray:
 def _sawtooths(rng: np.random.Generator, n_events: int) -> np.ndarray:
     """Return trains of sawtooth waves [n_events, 500]: 2 to 5 s at 2-4 Hz, a steep rise and a slow fall."""
     t = np.arange(500) / SFREQ
-    hz, length_s = rng.uniform(2.2, 3.8, n_events)[:, None], rng.uniform(2, 5, n_events)[:, None]
+    hz = rng.uniform(2.2, 3.8, n_events)[:, None]
+    length_s = rng.uniform(2, 5, n_events)[:, None]
     return 1.6 * _hann(t, length_s) ** 0.5 * signal.sawtooth(2 * np.pi * hz * t, width=0.25)
 
 

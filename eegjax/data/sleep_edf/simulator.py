@@ -12,8 +12,8 @@ from typing import NamedTuple
 import edfio
 import numpy as np
 
-from eegjax.data.sleep_edf.signals import EPOCH_S, LIMIT_UV, SFREQ, draw_sleeper, sleep_eeg
-from eegjax.data.sleep_edf.statistics import STAGE_LETTERS, UNSCORED, score, stage_sequence
+from eegjax.data.sleep_edf.signals import EPOCH_S, LIMIT_UV, SFREQ, draw_eeg, draw_sleeper
+from eegjax.data.sleep_edf.statistics import STAGE_LETTERS, UNSCORED, draw_stages, score
 from eegjax.errors import UserError
 from eegjax.files import write_aside
 
@@ -34,7 +34,7 @@ class Night(NamedTuple):
 
 def true_stages(seed: int, subject: int, night: int, n_epochs: int = 960) -> np.ndarray:
     """Return the true stages of `simulate_night`, [n_epochs] int8, without making its signal."""
-    return stage_sequence(np.random.default_rng([seed, subject, night, _STAGES]), n_epochs)
+    return draw_stages(np.random.default_rng([seed, subject, night, _STAGES]), n_epochs)
 
 
 def simulate_night(seed: int, subject: int, night: int, n_epochs: int = 960) -> Night:
@@ -47,11 +47,11 @@ def simulate_night(seed: int, subject: int, night: int, n_epochs: int = 960) -> 
         n_epochs: length in 30 s epochs, at least 40.
 
     Raises:
-        UserError: if the night is too short to hold sleep.
+        UserError: `n_epochs` is too short to hold sleep.
     """
     true = true_stages(seed, subject, night, n_epochs)
     sleeper = draw_sleeper(np.random.default_rng([seed, subject, _SUBJECT]))
-    eeg = sleep_eeg(np.random.default_rng([seed, subject, night, _EEG]), sleeper, true)
+    eeg = draw_eeg(np.random.default_rng([seed, subject, night, _EEG]), sleeper, true)
     return Night(eeg, true, score(np.random.default_rng([seed, subject, night, _SCORER]), true))
 
 
@@ -69,7 +69,7 @@ def write_night(folder: str | Path, seed: int, subject: int, night: int, n_epoch
         The paths of the recording and of the hypnogram.
 
     Raises:
-        UserError: if the names of Sleep-EDF have no room for the subject or night, or the night is too short.
+        UserError: Sleep-EDF's names have no room for `subject` or `night`, or `n_epochs` is too short to hold sleep.
     """
     if not 0 <= subject <= 99:
         raise UserError(f"subject: found {subject}, expected 0 to 99: Sleep-EDF names have two digits for it")

@@ -40,7 +40,7 @@ DWELLS = np.array(
 CYCLE_EPOCHS = 180
 MARGIN_EPOCHS = 60
 
-# How far each stage is favoured at its place in the cycle and at the start of the night (log odds); the mean keeps
+# How far each stage is favoured by the part of the cycle and at the start of the night (log odds); the mean keeps
 # the shares of the stages at the real ones.
 CYCLE_TILT = np.array([0.0, 0.0, 0.1, 0.5, 0.6, -0.9])
 NIGHT_TILT = np.array([0.2, 0.0, -0.2, 0.35, 0.5, -0.5])
@@ -63,10 +63,10 @@ CONFUSED_EPOCHS = 3
 UNSCORED_SHARE = 0.0015
 
 
-def stage_sequence(rng: np.random.Generator, n_epochs: int) -> np.ndarray:
+def draw_stages(rng: np.random.Generator, n_epochs: int) -> np.ndarray:
     """Draw the true stages of a night that begins and ends with up to half an hour of wake.
 
-    A semi-Markov chain: the next stage from `TRANSITIONS`, its length from `DWELLS`, both tilted by the place in the
+    A semi-Markov chain: the next stage from `TRANSITIONS`, its length from `DWELLS`, both tilted by the part of the
     sleep cycle and in the night, so that N3 and N4 come early and REM comes late and long.
 
     Args:
@@ -77,7 +77,7 @@ def stage_sequence(rng: np.random.Generator, n_epochs: int) -> np.ndarray:
         [n_epochs] int8, stage codes 0 W, 1 N1, 2 N2, 3 N3, 4 N4, 5 REM.
 
     Raises:
-        UserError: if the night is too short to hold sleep.
+        UserError: `n_epochs` is too short to hold sleep.
     """
     if n_epochs < 40:
         raise UserError(f"n_epochs: found {n_epochs}, expected at least 40: a shorter night has no room for sleep")
@@ -85,13 +85,15 @@ def stage_sequence(rng: np.random.Generator, n_epochs: int) -> np.ndarray:
     n_sleep = n_epochs - before - after
     cycle = n_sleep / max(2, round(n_sleep / rng.normal(CYCLE_EPOCHS, 15)))
     stages = np.zeros(n_epochs, np.int8)
-    at, stage = 0, N1
+    at = 0
+    stage = N1
     while at < n_sleep:
         tilt = _tilt(at / cycle, at / n_sleep)
         dwell = min(_dwell(rng, stage, tilt[stage]), n_sleep - at)
         stages[before + at : before + at + dwell] = stage
         odds = TRANSITIONS[stage] * np.exp(tilt)
-        at, stage = at + dwell, int(rng.choice(6, p=odds / odds.sum()))
+        at = at + dwell
+        stage = int(rng.choice(6, p=odds / odds.sum()))
     return stages
 
 

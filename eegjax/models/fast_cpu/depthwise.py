@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from eegjax.models.fast_cpu.geometry import Window, fenced, matmul, pad, tap_of, to_inputs
+from eegjax.models.fast_cpu.geometry import Window, fence, matmul, pad, tap_of, to_inputs
 
 
 def forward(x: jax.Array, kernel: jax.Array, window: Window) -> jax.Array:
@@ -17,7 +17,7 @@ def forward(x: jax.Array, kernel: jax.Array, window: Window) -> jax.Array:
         x = pad(x, window.padding)
         return sum(tap_of(x, window.offsets(tap), sizes, window.strides) * kernel[tap][0] for tap in window.taps())  # type: ignore[return-value]
 
-    return fenced(sum_of_taps, x, kernel)
+    return fence(sum_of_taps, x, kernel)
 
 
 def input_gradient(gradient: jax.Array, kernel: jax.Array, window: Window, sizes: tuple[int, ...]) -> jax.Array:
@@ -26,7 +26,7 @@ def input_gradient(gradient: jax.Array, kernel: jax.Array, window: Window, sizes
     def back(gradient: jax.Array, kernel: jax.Array) -> jax.Array:
         return to_inputs(gradient, window, sizes, lambda tap, part: part * kernel[tap][0])
 
-    return fenced(back, gradient, kernel)
+    return fence(back, gradient, kernel)
 
 
 def kernel_gradient(x: jax.Array, gradient: jax.Array, window: Window) -> jax.Array:
@@ -34,7 +34,8 @@ def kernel_gradient(x: jax.Array, gradient: jax.Array, window: Window) -> jax.Ar
 
     The sum is a product with ones: XLA's reduction of all axes but the last is several times slower.
     """
-    sizes, channels = gradient.shape[1:-1], x.shape[-1]
+    sizes = gradient.shape[1:-1]
+    channels = x.shape[-1]
 
     def sums(x: jax.Array, gradient: jax.Array) -> jax.Array:
         ones = jnp.ones((1, math.prod(sizes)), x.dtype)
@@ -46,4 +47,4 @@ def kernel_gradient(x: jax.Array, gradient: jax.Array, window: Window) -> jax.Ar
 
         return lax.scan(step, jnp.zeros((window.n_taps, channels), x.dtype), (pad(x, window.padding), gradient))[0]
 
-    return fenced(sums, x, gradient).reshape(*window.kernel, 1, channels)
+    return fence(sums, x, gradient).reshape(*window.kernel, 1, channels)

@@ -70,7 +70,7 @@ def patches(x: jax.Array, window: Window, sizes: Sizes) -> jax.Array:
 def to_inputs(outputs: Any, window: Window, sizes: Sizes, value: Callable[[Sizes, Any], jax.Array]) -> jax.Array:
     """What flows back to every input position: the sum over the windows and taps that read it.
 
-    An input position has one phase per axis (its place modulo the stride), and only taps of that phase read it. So
+    An input position has one phase per axis (its index modulo the stride), and only taps of that phase read it. So
     every phase is a sum of shifted slices of the outputs, and the phases are interleaved: nothing is scattered.
 
     Args:
@@ -83,7 +83,8 @@ def to_inputs(outputs: Any, window: Window, sizes: Sizes, value: Callable[[Sizes
     Returns:
         [batch, *sizes, channels].
     """
-    strides, padded = window.strides, window.padded(sizes)
+    strides = window.strides
+    padded = window.padded(sizes)
     positions = tuple(-(-n // s) for n, s in zip(padded, strides, strict=True))  # of one phase
     reach = tuple((k - 1) * d // s for k, d, s in zip(window.kernel, window.dilation, strides, strict=True))
     edges = [(far, max(n - o, 0)) for far, n, o in zip(reach, positions, window.outputs(sizes), strict=True)]
@@ -117,7 +118,7 @@ def _interleaved(phases: jax.Array, strides: Sizes) -> jax.Array:
     return split.transpose(0, *order, 2 * n + 1).reshape(batch, *joined, channels)
 
 
-def fenced(function: Callable[..., jax.Array], *operands: jax.Array) -> jax.Array:
+def fence(function: Callable[..., jax.Array], *operands: jax.Array) -> jax.Array:
     """A function that XLA compiles by itself, because it stands in a branch that is always taken.
 
     XLA would otherwise fuse what comes before (a padding, a normalisation) into every tap and compute it as often; an

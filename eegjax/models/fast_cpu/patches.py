@@ -18,7 +18,8 @@ def to_channels(x: jax.Array, block: Sizes) -> jax.Array:
 
 def to_space(x: jax.Array, block: Sizes) -> jax.Array:
     """[batch, *space, n_in_block * channels] -> [batch, *(space * block), channels]: the way back."""
-    n, space = len(block), x.shape[1:-1]
+    n = len(block)
+    space = x.shape[1:-1]
     order = [0, *(axis for k in range(n) for axis in (1 + k, 1 + n + k)), 2 * n + 1]
     y = x.reshape(x.shape[0], *space, *block, -1).transpose(order)
     return y.reshape(x.shape[0], *(size * b for size, b in zip(space, block, strict=True)), -1)
@@ -29,7 +30,7 @@ def convolution(x: jax.Array, kernel: jax.Array) -> jax.Array:
     return matmul(to_channels(x, kernel.shape[:-2]), kernel.reshape(-1, kernel.shape[-1]))
 
 
-def transposed(x: jax.Array, kernel: jax.Array) -> jax.Array:
+def transposed_convolution(x: jax.Array, kernel: jax.Array) -> jax.Array:
     """Stride = kernel, every input its own block: [*kernel, channels, features], the taps as they lie in space."""
     weights = jnp.moveaxis(kernel, -2, 0).reshape(kernel.shape[-2], -1)
     return to_space(matmul(x, weights), kernel.shape[:-2])

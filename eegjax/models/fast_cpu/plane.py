@@ -25,7 +25,8 @@ def pays(window: Window, outputs: Sizes, channels: int, features: int) -> bool:
 
 def kernel_gradient(x: jax.Array, gradient: jax.Array, window: Window) -> jax.Array:
     """[*kernel, channels, features] from [batch, *space, channels] and [batch, *outputs, features]."""
-    channels, features = x.shape[-1], gradient.shape[-1]
+    channels = x.shape[-1]
+    features = gradient.shape[-1]
     x = pad(x, window.padding)
     if channels * window.n_taps <= FEW_VALUES:
         found = outer(patches(x, window, gradient.shape[1:-1]), gradient)
@@ -43,7 +44,8 @@ def _blocks_of_rows(x: jax.Array, gradient: jax.Array, window: Window) -> jax.Ar
     n_blocks = n_rows // rows
 
     def step(total: tuple[jax.Array, ...], number: jax.Array) -> tuple[tuple[jax.Array, ...], None]:
-        image, first = number // n_blocks, number % n_blocks * rows
+        image = number // n_blocks
+        first = number % n_blocks * rows
         seen = lax.dynamic_slice(x, (image, first, 0, 0), (1, rows + high - 1, *x.shape[2:]))[0]
         back = lax.dynamic_slice(gradient, (image, first, 0, 0), (1, rows, n_columns, features))
         columns = jnp.concatenate([seen[:, at : at + n_columns] for at in range(wide)], -1)

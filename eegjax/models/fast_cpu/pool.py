@@ -19,7 +19,8 @@ def input_gradient(x: jax.Array, gradient: jax.Array, window: Window) -> jax.Arr
     first = jnp.zeros(largest.shape, jnp.int16)  # the number of the tap that the maximum came from
     for number, part in enumerate(others, 1):
         larger = (part > largest) | jnp.isnan(part)
-        largest, first = jnp.where(larger, part, largest), jnp.where(larger, jnp.int16(number), first)
+        largest = jnp.where(larger, part, largest)
+        first = jnp.where(larger, jnp.int16(number), first)
     if window.kernel == window.strides:
         return _to_blocks(gradient, first, window.kernel, x.shape[1:-1])
     numbers = {tap: number for number, tap in enumerate(window.taps())}
@@ -32,7 +33,8 @@ def input_gradient(x: jax.Array, gradient: jax.Array, window: Window) -> jax.Arr
 
 def _to_blocks(gradient: jax.Array, first: jax.Array, block: Sizes, sizes: Sizes) -> jax.Array:
     """Windows that don't overlap: each position of a block compares its own number, and nothing has to be moved."""
-    n, counts = len(block), gradient.shape[1:-1]
+    n = len(block)
+    counts = gradient.shape[1:-1]
     within = tuple(range(2, 2 * n + 1, 2))  # axes of the positions in a block, each behind its blocks' axis
     numbers = jnp.arange(math.prod(block), dtype=first.dtype).reshape(block)
     here = jnp.expand_dims(first, within) == numbers.reshape([1, *(k for b in block for k in (1, b)), 1])

@@ -15,7 +15,7 @@ import pandas as pd
 from ml_collections import ConfigDict
 
 from eegjax.data.dataset import Dataset
-from eegjax.data.splits import Fold, evenly_spread
+from eegjax.data.splits import Fold, choose_evenly
 from eegjax.evaluate import points
 from eegjax.evaluate.localisation import (
     MAX_PAIRS,
@@ -26,7 +26,7 @@ from eegjax.evaluate.localisation import (
 )
 from eegjax.files import write_aside
 from eegjax.run.answers import INDEX_COLUMNS
-from eegjax.signal.voxels import cube_centres
+from eegjax.signal.voxels import find_cube_centres
 from eegjax.studies.inverse import heads
 from eegjax.studies.inverse.numbers import metric
 from eegjax.studies.inverse.samples import drawn, truth
@@ -50,7 +50,8 @@ class Scene:
 
     def __init__(self, config: ConfigDict, dataset: Dataset) -> None:
         """Set up; nothing is simulated yet."""
-        self.config, self.dataset = config, dataset
+        self.config = config
+        self.dataset = dataset
         self.pairs = heads.of_dataset(config, dataset)
         self.grids = [heads.grids(config, nominal)[1] for nominal, _ in self.pairs]
         self.number = heads.number_of_recording(dataset)
@@ -85,9 +86,7 @@ class Scene:
 # ---- what a network said
 
 
-def columns(
-    config: ConfigDict, dataset: Dataset, frame: pd.DataFrame, values: np.ndarray, folder: Path
-) -> pd.DataFrame:
+def record(config: ConfigDict, dataset: Dataset, frame: pd.DataFrame, values: np.ndarray, folder: Path) -> pd.DataFrame:
     """Write a network's volumes [n, d, h, w] beside the run, 0 where no source can be; the frame says which is which.
 
     Not in half precision: in it probabilities near 1 are equal, and peaks among them can't be told from plateaus.
@@ -98,7 +97,7 @@ def columns(
     path = volume_file(folder, frame)
     if jax.process_index() == 0:
         write_aside(path, partial(_save, kept.astype(np.float32)))
-    return frame.drop(columns="target").assign(volume=np.arange(len(frame)))
+    return frame.assign(volume=np.arange(len(frame)))
 
 
 def _save(array: np.ndarray, path: Path) -> None:
@@ -112,14 +111,15 @@ def volume_file(folder: Path, frame: pd.DataFrame) -> Path:
     return folder / "volumes" / f"{first['model']}-{first['member']:03d}-{first['split']}.npy"
 
 
-def calibrate(
+def decode(
     config: ConfigDict, dataset: Dataset, folds: Sequence[Fold], predictions: pd.DataFrame, folder: Path
 ) -> pd.DataFrame:
     """The points of every tested sample: each member's threshold and peak-finding are tuned on training samples."""
-    scene, frames = Scene(config, dataset), []
+    scene = Scene(config, dataset)
+    frames = []
     for _, part in predictions.groupby(NAMES, sort=False):
         tuning = part[part["split"] == ("validation" if (part["split"] == "validation").any() else "train")]
-        tuning = tuning.iloc[evenly_spread(np.arange(len(tuning)), config.test.n_tuning)]
+        tuning = tuning.iloc[choose_evenly(np.arange(len(tuning)), config.test.n_tuning)]
         threshold, neighbourhood = _tuned(scene, tuning, folder)
         test = part[part["split"] == "test"]
         find = partial(_peaks, config, threshold=threshold, neighbourhood=neighbourhood)
@@ -139,7 +139,9 @@ def _volumes(part: pd.DataFrame, folder: Path) -> np.ndarray:
 
 def _tuned(scene: Scene, tuning: pd.DataFrame, folder: Path) -> tuple[float, int]:
     """The threshold and neighbourhood with the greatest area under F1 against radius; silent samples have no F1."""
-    rows, volumes, config = tuning["example"].to_numpy(), _volumes(tuning, folder), scene.config
+    rows = tuning["example"].to_numpy()
+    volumes = _volumes(tuning, folder)
+    config = scene.config
     truths = scene.truths(rows)[0]
     some = [at for at, true in enumerate(truths) if len(true.mm)]
     true = [scene.chosen(truths[at].mm, truths[at].voxels) for at in some]
@@ -154,7 +156,7 @@ def _tuned(scene: Scene, tuning: pd.DataFrame, folder: Path) -> tuple[float, int
             return scene.chosen(mm, voxels)
 
         radii = config.test.radii
-        found, areas = points.best_threshold(some, make_points, true, radii, candidates, **metric(config))  # type: ignore[arg-type]
+        found, areas = points.choose_threshold(some, make_points, true, radii, candidates, **metric(config))  # type: ignore[arg-type]
         if best is None or areas.max() > best[0]:
             best = float(areas.max()), found, neighbourhood
     assert best is not None
@@ -164,8 +166,8 @@ def _tuned(scene: Scene, tuning: pd.DataFrame, folder: Path) -> tuple[float, int
 def _peaks(config: ConfigDict, volume: np.ndarray, threshold: float, neighbourhood: int) -> np.ndarray:
     """[m, 3] voxels that are taken for sources; of cubes their centres."""
     if neighbourhood == CUBES:
-        return points.points_above(np.asarray(cube_centres(volume, config.data.dilation, threshold)), 0)
-    return points.points_above(volume, threshold, neighbourhood)
+        return points.find_points(np.asarray(find_cube_centres(volume, config.data.dilation, threshold)), 0)
+    return points.find_points(volume, threshold, neighbourhood)
 
 
 class Found(NamedTuple):
@@ -202,7 +204,12 @@ def frame_of(
     """The frame of points of one model on some rows; `names` are columns of all of it."""
     truths, snr_db = scene.truths(rows)
     kinds: list[str] = []
-    values, mm, voxels, numbers, counts, nowhere = [], [], [], [], [], np.full((1, 3), np.nan)
+    values = []
+    mm = []
+    voxels = []
+    numbers = []
+    counts = []
+    nowhere = np.full((1, 3), np.nan)
     for true, said, snr in zip(truths, found, snr_db, strict=True):
         counts.append(1 + len(true.mm) + len(said.mm))
         kinds += ["sample", *["true"] * len(true.mm), *["predicted"] * len(said.mm)]
@@ -211,7 +218,8 @@ def frame_of(
         voxels += [nowhere, true.voxels, said.voxels]
         numbers.append({"snr_db": snr, "n_true": len(true.mm), **_numbers(true, said)})
     frame = pd.DataFrame({"kind": kinds, "value": np.concatenate(values)})
-    frame[[*"xyz"]], frame[["x_mm", "y_mm", "z_mm"]] = np.concatenate(voxels), np.concatenate(mm)
+    frame[[*"xyz"]] = np.concatenate(voxels)
+    frame[["x_mm", "y_mm", "z_mm"]] = np.concatenate(mm)
     of_samples = pd.DataFrame(numbers, frame.index[frame["kind"] == "sample"])
     whose = scene.dataset.index[list(INDEX_COLUMNS)].iloc[np.repeat(rows, counts)].reset_index(drop=True)
     return pd.concat([frame, of_samples, whose], axis=1).assign(**names, split="test")

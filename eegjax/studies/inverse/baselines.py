@@ -8,13 +8,21 @@ from ml_collections import ConfigDict
 
 from eegjax.baselines import inverse as classical
 from eegjax.data.dataset import Dataset
-from eegjax.data.splits import Fold, evenly_spread
-from eegjax.evaluate.points import jittered_points, random_points
+from eegjax.data.splits import Fold, choose_evenly
+from eegjax.evaluate.points import draw_random_points, jitter_points
 from eegjax.signal.minimum_norm import LCMV_TIMES
 from eegjax.studies.inverse.answers import Found, Scene, True_, frame_of
 from eegjax.studies.inverse.numbers import metric
 from eegjax.studies.inverse.samples import drawn
 
+BASELINE_FIELDS = (  # of the configuration, which they depend on
+    "seed",
+    "data",
+    "splits.kind",
+    "splits.left_out",
+    "model.grid_mask",
+    *(f"test.{name}" for name in ("unit", "radii", "matching", "slips", "n_tuning", "n_train_part", "classical")),
+)
 N_RANDOM = (100, 10)  # points, as in the paper
 JITTER = 1.0  # standard deviation of near-perfect predictions, in voxels
 
@@ -91,8 +99,8 @@ def _classical(config: ConfigDict, scene: Scene, fold: Fold, method: str) -> tup
 def tuning_rows(config: ConfigDict, fold: Fold) -> np.ndarray:
     """[n] rows on which whatever has to be chosen is chosen: of the validation part, or, without one, of training."""
     n_train = config.test.n_train_part or len(fold.train)  # as many as networks predict
-    rows = fold.validation if len(fold.validation) else evenly_spread(fold.train, n_train)
-    return evenly_spread(rows, config.test.n_tuning)
+    rows = fold.validation if len(fold.validation) else choose_evenly(fold.train, n_train)
+    return choose_evenly(rows, config.test.n_tuning)
 
 
 def _voxelised(scene: Scene, row: int, true: True_) -> Found:
@@ -103,10 +111,10 @@ def _voxelised(scene: Scene, row: int, true: True_) -> Found:
 def _random(scene: Scene, row: int, n: int, rng: np.random.Generator) -> Found:
     """Points anywhere in the box of voxels that can hold a source."""
     inside = np.argwhere(scene.masks[scene.number[row]])
-    voxels = random_points(n, inside.min(0) - 0.5, inside.max(0) + 0.5, rng)
+    voxels = draw_random_points(n, inside.min(0) - 0.5, inside.max(0) + 0.5, rng)
     return Found(scene.to_mm(row, voxels), voxels, np.ones(n))
 
 
 def _jittered(scene: Scene, row: int, true: True_, rng: np.random.Generator) -> Found:
-    voxels = jittered_points(true.voxels, JITTER, rng)
+    voxels = jitter_points(true.voxels, JITTER, rng)
     return Found(scene.to_mm(row, voxels), voxels, np.ones(len(voxels)))

@@ -5,46 +5,56 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from ml_collections import ConfigDict
 
 from eegjax.baselines.inverse import METHODS
+from eegjax.report.cells import NOTHING, format_difference
 from eegjax.report.curves import draw_losses
+from eegjax.report.footnotes import name_owners
 from eegjax.report.tables import write_table
-from eegjax.studies.inverse.figures import draw_f1, draw_paper_metric, training_log
-from eegjax.studies.inverse.numbers import curves, difference
+from eegjax.run.finished import Finished, read
+from eegjax.run.rows import Rows, Run, arguments, fields_of, set_by_user
+from eegjax.studies.inverse.config import SIZES, get_config
+from eegjax.studies.inverse.figures import draw_f1, draw_paper_metric
+from eegjax.studies.inverse.numbers import by_model, curves, difference
 from eegjax.studies.inverse.paper import NETWORKS as PUBLISHED
 from eegjax.studies.inverse.paper import quirks
-from eegjax.studies.inverse.tables import Finished, cells, heads, paper_metric, points_notes, scored, to_first, verdict
+from eegjax.studies.inverse.tables import cells, heads, paper_metric, points_notes, scored, to_first
 
 NETWORKS = {published.title: name for name, published in PUBLISHED.items()}
 TASKS = {"classification": "cross_entropy", "regression": "mse"}
 DILATIONS = {"plain": 1, "dilated": 5}  # side in voxels of the cube that stands for a point
 CLASSICAL = ("eLORETA",)  # of all runs but the first, which has every one: they are the same in all runs
-COPIED = ("heads", "paper_metric")  # tables and figures that are the same in all runs
+ONCE = ("heads", "paper_metric")  # tables and figures that are the same in all runs
 
 
-def rows(protocol: str) -> dict[str, dict[str, Any]]:
+def rows(config: ConfigDict) -> Rows:
     """The runs that the tables need: both networks, both formulations, plain and dilated; the same in all protocols.
 
-    In the paper's each network has its own batch size and weight decay, in the place of what was asked for.
+    In the paper's each network has its own batch size and weight decay, and the first run has all classical inverses,
+    unless these were set.
     """
-    found: dict[str, dict[str, Any]] = {}
+    named = {"model": config.model.name, "input": config.inputs.kind, "splits": config.splits.kind}
+    keys = {key: [value] for key, value in named.items()} | {"size": list(SIZES)}
+    given = set_by_user(config, map(get_config, arguments(config.protocol, keys)))
+    found: dict[str, Run] = {}
     for network, name in NETWORKS.items():
         for task, loss in TASKS.items():
             for form, side in DILATIONS.items():
-                fields = {"model.name": name, "model.beside": (), "train.loss": loss, "data.dilation": side}
-                if protocol == "paper":
+                own = {"model.name": name, "model.beside": (), "train.loss": loss, "data.dilation": side}
+                usual: dict[str, Any] = {"test.classical": CLASSICAL if found else METHODS}
+                if config.protocol == "paper":
                     published = PUBLISHED[name]
-                    fields |= {"train.batch_size": published.batch_size, "train.weight_decay": published.weight_decay}
-                classical = CLASSICAL if found else METHODS
-                found[_row(network, task, form)] = fields | {"test.classical": classical}
-    return found
+                    usual |= {"train.batch_size": published.batch_size, "train.weight_decay": published.weight_decay}
+                found[_row(network, task, form)] = Run(own, usual)
+    return Rows(fields_of(found, given), ONCE)
 
 
 def _row(network: str, task: str, form: str) -> str:
     return f"{network}, {task}, {form}"
 
 
-def gathered(folders: Mapping[str, Path], place: Path) -> str:
+def compare(folders: Mapping[str, Path], place: Path) -> str:
     """Compare finished runs, and draw losses (Figure 2) and F1 (Figure 4) of plain and dilated points side by side.
 
     Args:
@@ -54,10 +64,8 @@ def gathered(folders: Mapping[str, Path], place: Path) -> str:
     Returns:
         The tables as Markdown.
     """
-    runs = {row: Finished(folder) for row, folder in folders.items()}
+    runs = {row: read(folder) for row, folder in folders.items()}
     first = next(iter(runs.values()))
-    for kind in ("tables", "figures"):
-        _remove_copies(place / kind)
     draw_paper_metric(place / "figures" / "paper_metric.png", first.simulated)
     for network in NETWORKS:
         for task in TASKS:
@@ -67,56 +75,42 @@ def gathered(folders: Mapping[str, Path], place: Path) -> str:
             there = {panel: runs[row] for panel, row in pair.items() if row in runs}
             if there:
                 _draw_pair(place / "figures", network, task, there)
-    title = f"Sources, {first.config.protocol}: networks, formulations and points, tested on {scored(first)}"
-    table = write_table(place / "tables", "comparison", _compared(runs), title, _notes(runs), first.simulated)
+    models = {row: by_model(run.predictions, run.baselines) for row, run in runs.items()}
+    of_first = next(iter(models.values()))
+    title = (
+        f"Source localisation, {first.config.protocol}: networks, formulations and points, {scored(first, of_first)}"
+    )
+    notes = [*points_notes(first, of_first), *name_owners({row: quirks(run.config) for row, run in runs.items()})]
+    table = write_table(place / "tables", "comparison", _compared(runs, models), title, notes, first.simulated)
     return "\n".join([table, heads(place / "tables", first), paper_metric(place / "tables", first.simulated)])
 
 
-def _remove_copies(place: Path) -> None:
-    for name in COPIED:
-        for path in place.glob(f"*_{name}.*"):
-            path.unlink()
-
-
-def _compared(runs: Mapping[str, Finished]) -> pd.DataFrame:
+def _compared(runs: Mapping[str, Finished], models: Mapping[str, dict[str, pd.DataFrame]]) -> pd.DataFrame:
     """A row per run, of its network, then the first run's baselines; differences are to the first row."""
-    first = next(iter(runs.values()))
-    reference = curves(first.config, first.models[first.networks[0]])
-    column = "F1 minus the first row's"
+    name, first = next(iter(runs.items()))
+    reference = curves(first.config, models[name][first.networks[0]])
+    column = "F1 minus that of the first row"
     found: list[dict[str, str]] = []
     for row, run in runs.items():
         network = run.networks[0]
-        own = curves(run.config, run.models[network])
-        compared = verdict(*difference(run.config, own, reference)) if found else ""
-        found.append({**cells(run, network), "model": row, column: compared})
-    baselines = [model for model in first.models if model not in first.networks]
-    found += [{**cells(first, model), column: to_first(first, model)} for model in baselines]
+        rows = models[row][network]
+        of_first = format_difference(*difference(run.config, curves(run.config, rows), reference)) if found else ""
+        found.append({**cells(run, network, rows), "model": row, column: of_first})
+    baselines = {model: rows for model, rows in models[name].items() if model not in first.networks}
+    found += [{**cells(first, model, rows), column: to_first(first, model)} for model, rows in baselines.items()]
     frame = pd.DataFrame(found)
-    return frame.loc[:, (frame != "–").any()]
+    return frame.loc[:, (frame != NOTHING).any()]
 
 
 def _draw_pair(place: Path, network: str, task: str, runs: Mapping[str, Finished]) -> None:
     """Losses and F1 of one network and formulation, a panel per run; those that the paper shows are its figures."""
     shown = (network, task) == ("V-Net", "classification")
     ends = "" if shown else f"_{NETWORKS[network]}_{task}"
-    logs = [training_log(run.folder) for run in runs.values()]
-    of_networks = [log[log["model"] == run.networks[0]] for log, run in zip(logs, runs.values(), strict=True)]
-    log = pd.concat([log.assign(model=panel) for log, panel in zip(of_networks, runs, strict=True)])
+    logs = {panel: (run.log(), run.networks[0]) for panel, run in runs.items()}
+    log = pd.concat([log[log["model"] == name].assign(model=panel) for panel, (log, name) in logs.items()])
     title, simulated = f"{network}, {task}", next(iter(runs.values())).simulated
     losses, f1 = (
         place / f"{name}{ends}.png" for name in (("figure_2_losses", "figure_4_f1") if shown else ("losses", "f1"))
     )
     draw_losses(losses, log, f"Loss in training: {title}", simulated, log=True)
     draw_f1(f1, runs, f"F1 of predicted points: {title}")
-
-
-def _notes(runs: Mapping[str, Finished]) -> list[str]:
-    """Footnotes of the first run, and quirks that only some of the others have."""
-    first, *others = runs.items()
-    notes = points_notes(first[1])
-    owners: dict[str, list[str]] = {}
-    for row, run in others:
-        for quirk in quirks(run.config):
-            if quirk not in notes:
-                owners.setdefault(quirk, []).append(row)
-    return [*notes, *(f"{'; '.join(some)}: {quirk}" for quirk, some in owners.items())]

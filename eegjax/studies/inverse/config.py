@@ -3,27 +3,54 @@
 from ml_collections import ConfigDict
 
 from eegjax import protocols
+from eegjax.protocols import ABOVE_0, BELOW_1, LARGEST, Bounds
 
 NETWORKS = ("v_net", "u_net")
-
-
 INPUTS = ("electrodes", "eloreta")
-
-
 SPLITS = ("random", "head", "search")
-
-
 PROTOCOLS = ("demo", "standard", "paper")
-
-
 SIZES = ("tiny", "small", "full")
+BOUNDS: dict[str, Bounds] = {
+    "data.seed": (0, LARGEST),
+    "data.n_heads": (1, 1000),
+    "data.n_sources": (64, 20_000),
+    "data.n_chans": (16, 256),
+    "data.n_samples": (1, 9_000_000),
+    "data.n_times": (1, 100_000),
+    "data.n_voxels": (2, 256),
+    "data.dilation": (1, 9),
+    "data.left_out.n_sources": (64, 20_000),
+    "data.left_out.n_samples": (1, 9_000_000),
+    "data.patches.p_correlated": (0, 1),
+    "data.patches.p_silent": (0, 1),
+    "data.zones.n_active": (1, 20_000),
+    "splits.test_share": (0, BELOW_1),
+    "splits.validation_share": (0, BELOW_1),
+    "model.depth": (0, 5),
+    "model.width": (ABOVE_0, 64),
+    "test.n_tuning": (1, LARGEST),
+    "test.radius": (0, 1e6),
+    "train.class_balance": (0, 10),
+    "train.target_factor": (ABOVE_0, 1e9),
+    "train.centre_value": (-1e9, 0),
+}
+CHOICES: dict[str, tuple[str, ...]] = {
+    "data.head": ("template", "sphere"),
+    "data.target": ("centres", "sources"),
+    "data.collisions": ("last", "max", "mean"),
+    "test.unit": ("mm", "voxels"),
+    "test.matching": ("hungarian", "greedy", "greedy_distinct"),
+}
+
+
+KEYS = {"model": NETWORKS, "input": INPUTS, "splits": SPLITS, "size": SIZES}
 
 
 def get_config(argument: str = "") -> ConfigDict:
     """The configuration of a protocol, with its keys."""
-    keys_of = {"model": NETWORKS, "input": INPUTS, "splits": SPLITS, "size": SIZES}
-    protocol, keys = protocols.parse(argument, PROTOCOLS, keys_of)
-    demo, published = protocol == "demo", protocol == "paper"
+    protocol, keys = protocols.parse(argument, PROTOCOLS, KEYS)
+    demo = protocol == "demo"
+    published = protocol == "paper"
     config = ConfigDict({"study": "inverse", "protocol": protocol, "seed": 0})
     config.data = _data(protocol)
     config.splits = ConfigDict(
@@ -48,10 +75,9 @@ def get_config(argument: str = "") -> ConfigDict:
         }
     )
     config.train = _train()
-    config.test = ConfigDict(
+    config.test = protocols.test_settings()
+    config.test.update(
         {
-            "dropout": False,
-            "whole_batches": False,
             "unit": "mm",  # of the radii: mm, voxels
             "radii": tuple(float(radius) for radius in range(0, 55, 5)),
             "radius": 30.0,  # the headline's, one of the radii
@@ -113,36 +139,25 @@ def _data(protocol: str) -> ConfigDict:
 
 def _train() -> ConfigDict:
     """How it is learnt."""
-    return ConfigDict(
+    train = protocols.train_settings()
+    train.update(
         {
             "loss": "cross_entropy",  # dice, focal; of regression mse, l1
             "class_weights": (),  # (background, source) of the cross-entropy; (): n+/n- and 1, to the power of
             "class_balance": 1.0,  # 1: equal say for both; 0: none
             "target_factor": 1.0,  # regression learns the target times this
             "centre_value": 0.0,  # it learns in the ball amid the sources, -20 in the authors' code, unused; 0: none
-            "optimizer": "adam",
             "learning_rate": 2e-3,
             "schedule": "cosine",
             "warmup_steps": 20,
-            "decay_per_epoch": 1.0,  # of schedule="exponential"
             "weight_decay": 1e-4,
-            "decoupled_decay": True,  # of kernels, as AdamW has it; False: in the gradient, of all, as torch's Adam
             "clip_norm": 1.0,
             "batch_size": 16,
-            "accumulate_steps": 1,
             "n_epochs": 40,
-            "n_seeds": 1,
-            "balance": "none",
-            "ema_decay": 0.0,
-            "patience_epochs": 0,
-            "watch_test": False,  # the test part's loss after every epoch, if nothing is validated; it decides nothing
-            "keep_epochs": (),  # after which weights are kept, as weights/epoch_N/, beside those at the end
-            "max_bad_steps": 5,
             "max_loss": 1e4,  # the run ends at a larger one, and says why; 0: never
-            "precision": "float32",
-            "groups": {"all": {"pattern": ".", "rate": 1.0, "decay": 1.0, "frozen": False}},
         }
     )
+    return train
 
 
 def _as_published(config: ConfigDict) -> None:
@@ -155,7 +170,8 @@ def _as_published(config: ConfigDict) -> None:
     config.train.update({"class_weights": (1e-7, 1.0), "learning_rate": 1e-3, "schedule": "exponential"})
     config.train.update({"decay_per_epoch": 0.995, "warmup_steps": 0, "clip_norm": 0.0})
     config.train.update({"n_epochs": 270, "max_loss": 0.0, "decoupled_decay": False})
-    v_net, searching = config.model.name == "v_net", config.splits.kind == "search"
+    v_net = config.model.name == "v_net"
+    searching = config.splits.kind == "search"
     config.train.batch_size = 40 if v_net else 48  # the paper's text; the authors' files say 48 for V-Net too
     config.train.weight_decay = 1e-4 if v_net else 0.0
     if searching:

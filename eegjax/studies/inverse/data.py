@@ -4,26 +4,21 @@ A sample is a row with a seed. Its voltages and moments lie beside it in the dat
 made of it where they are needed: the same ones.
 """
 
-from functools import partial
-from pathlib import Path
 from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
-import pandas as pd
 from ml_collections import ConfigDict
 
 from eegjax.baselines.inverse import METHODS
-from eegjax.data import dataset as datasets
 from eegjax.data.dataset import Dataset, Part
 from eegjax.data.feed import Source
-from eegjax.data.heads.anatomy import cortex_of, head_files
-from eegjax.data.heads.heads import made_of
-from eegjax.errors import UserError, did_you_mean, note
-from eegjax.files import locked
-from eegjax.run import roots
+from eegjax.data.heads.anatomy import describe_cortex, find_head_files
+from eegjax.data.heads.heads import describe_origin
+from eegjax.errors import UserError, check_choice, did_you_mean, note
+from eegjax.run import datasets
 from eegjax.signal.minimum_norm import amplitudes, make_operator
-from eegjax.signal.voxels import coarseness, pairs_in_one_voxel
+from eegjax.signal.voxels import count_pairs_in_one_voxel, describe_coarseness
 from eegjax.studies.inverse import heads
 from eegjax.studies.inverse.heads import Recorded
 from eegjax.studies.inverse.numbers import SLIPS, headline
@@ -41,20 +36,17 @@ def prepare(config: ConfigDict) -> Dataset:
     """
     _check(config)
     if config.protocol == "demo":
-        roots.refuse(config)
-    root, recordings = Path(config.run.root) / "datasets", heads.recorded(config)
-    with locked(root / ".lock"):  # a second run waits instead of preparing the same again
-        keys = [_key(config, one, place) for place, one in enumerate(recordings)]
-        make = partial(_part, config, max(one.real.n_sources for one in recordings))
-        dataset = datasets.prepare(
-            root,
-            "inverse",
-            list(enumerate(recordings)),
-            keys,
-            lambda item: make(*item),
-            _card(config),
-            config.run.workers,
-        )
+        datasets.refuse_root(config)
+    recordings = heads.recorded(config)
+    n_sources = max(one.real.n_sources for one in recordings)
+    dataset = datasets.prepare(
+        config,
+        "inverse",
+        lambda root: list(enumerate(recordings)),
+        lambda item, hash_of_file: _key(config, *item),
+        lambda item: _part(config, n_sources, *item),
+        _card(config),
+    )
     for row in dataset.card["recordings"]:
         if row["coarse"]:
             note(f"{row['recording']}: {row['coarse']}")
@@ -62,13 +54,9 @@ def prepare(config: ConfigDict) -> Dataset:
 
 
 def _check(config: ConfigDict) -> None:
-    kind, kinds = config.splits.kind, ("random", "head", "search")
-    if kind not in kinds:
-        raise UserError(f"config.splits.kind is '{kind}'; there are {', '.join(kinds)}.{did_you_mean(kind, kinds)}")
-    data, lengths = (
-        config.data,
-        {len(value) for name, value in config.data.left_out.items() if isinstance(value, tuple)},
-    )
+    check_choice("config.splits.kind", config.splits.kind, ("random", "head", "search"))
+    data = config.data
+    lengths = {len(value) for name, value in data.left_out.items() if isinstance(value, tuple)}
     if len(lengths) != 1:
         raise UserError(
             "config.data.left_out: its lists are of different lengths, expected one entry for each way; correct them"
@@ -89,9 +77,13 @@ def _check(config: ConfigDict) -> None:
     headline(config)
 
 
-def _key(config: ConfigDict, one: Recorded, place: int) -> list[Any]:
+def _key(config: ConfigDict, place: int, one: Recorded) -> list[Any]:
     """All that a recording depends on beside the card."""
-    return [[*one], place, made_of(one.real, heads.root_of(config))]  # assumed and real head are of the same files
+    return [
+        [*one],
+        place,
+        describe_origin(one.real, heads.root_of(config)),
+    ]  # assumed and real head are of the same files
 
 
 def _card(config: ConfigDict) -> dict[str, Any]:
@@ -114,7 +106,8 @@ def _card(config: ConfigDict) -> dict[str, Any]:
 
 def _part(config: ConfigDict, n_sources: int, place: int, one: Recorded) -> Part:
     """One head's samples."""
-    nominal, real = heads.make(config, one.nominal), heads.make(config, one.real)
+    nominal = heads.make(config, one.nominal)
+    real = heads.make(config, one.real)
     grid = heads.grids(config, nominal)[1]
     seeds = np.arange(one.n_samples) + place * 10_000_000
     arrays = {"seed": seeds.astype(np.int32)}
@@ -138,30 +131,15 @@ def _part(config: ConfigDict, n_sources: int, place: int, one: Recorded) -> Part
             "voxel_mm": grid.voxel_mm.tolist(),
             "electrode_fit_mm": float(nominal.electrode_fit_mm.mean()),
             "electrode_fit_max_mm": float(nominal.electrode_fit_mm.max()),
-            "cortex": cortex_of(one.nominal.kind, head_files(one.nominal.kind, heads.root_of(config))),
+            "cortex": describe_cortex(one.nominal.kind, find_head_files(one.nominal.kind, heads.root_of(config))),
             "depth_mm": [float(end) for end in (real.depth_m.min() * 1e3, real.depth_m.max() * 1e3)],
             "n_dropped": real.n_dropped,
             "n_sources": len(nominal.sources_m),
             "n_sources_real": len(real.sources_m),
-            "pairs_in_one_voxel": pairs_in_one_voxel(grid.to_voxel(nominal.sources_m * 1e3)),
-            "coarse": coarseness(grid, nominal.sources_m * 1e3) or "",
+            "pairs_in_one_voxel": count_pairs_in_one_voxel(grid.to_voxel(nominal.sources_m * 1e3)),
+            "coarse": describe_coarseness(grid, nominal.sources_m * 1e3) or "",
         },
     )
-
-
-def classes(config: ConfigDict) -> tuple[str, ...]:
-    """What a voxel may be."""
-    return ("background", "source")
-
-
-def labels(config: ConfigDict, index: pd.DataFrame) -> np.ndarray:
-    """[n] int8: samples have no classes, all are 0."""
-    return np.zeros(len(index), np.int8)
-
-
-def units(config: ConfigDict, dataset: Dataset, rows: np.ndarray, train: bool) -> tuple[np.ndarray, np.ndarray]:
-    """Single samples."""
-    return rows, np.ones(rows.shape, bool)
 
 
 def source(config: ConfigDict, dataset: Dataset) -> Source:

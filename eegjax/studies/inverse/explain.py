@@ -10,7 +10,7 @@ from ml_collections import ConfigDict
 from eegjax.data.dataset import Dataset
 from eegjax.data.feed import gather
 from eegjax.data.formats.volume_estimate import write_volume_estimate
-from eegjax.data.splits import evenly_spread
+from eegjax.data.splits import choose_evenly
 from eegjax.run import explanations
 from eegjax.studies.inverse.answers import Scene, volume_file
 from eegjax.studies.inverse.data import source
@@ -58,7 +58,7 @@ def _examples(
 ) -> dict[str, np.ndarray]:
     """A few tested samples that aren't silent, from few sources to many."""
     some = samples[samples["n_true"] > 0].sort_values(["n_true", "example"])
-    rows = evenly_spread(some["example"].to_numpy(), N_EXAMPLES)
+    rows = choose_evenly(some["example"].to_numpy(), N_EXAMPLES)
     batch = gather(np, source(config, scene.dataset), rows, rows >= 0)
     made = jax.jit(lambda batch: inputs(config)({}, batch, None, False))(batch)
     grids = [scene.grids[number] for number in scene.number[rows]]

@@ -8,9 +8,10 @@ import pandas as pd
 
 from eegjax.report.curves import draw_losses
 from eegjax.report.localisation import Curve, Scene, f1_curves, points_in_head, sections
-from eegjax.studies.inverse.numbers import ANSWER, POINTS
+from eegjax.run.finished import Finished, read
+from eegjax.studies.inverse.numbers import ANSWER, POINTS, by_model
 from eegjax.studies.inverse.paper import RADII, RANDOM_POINTS, random_curve
-from eegjax.studies.inverse.tables import Finished, title_of
+from eegjax.studies.inverse.tables import curve, title_of
 
 METRIC = {  # the panels of Figure 1
     "a: guesses": ("random 10", "random 100"),
@@ -23,22 +24,23 @@ REGRESSION = ("mse", "l1")  # losses of; other networks' outputs are probabiliti
 
 def figures(folder: Path) -> list[Path]:
     """Draw `figures/`: the metric, training, points in the head, F1 against the radius, and sections of volumes."""
-    run, place = Finished(folder), folder / "figures"
+    run = read(folder)
+    place = folder / "figures"
+    models = by_model(run.predictions, run.baselines)
     panels = {
-        panel: {title_of(name): run.curve(name) for name in names if name in run.models}
-        for panel, names in METRIC.items()
+        panel: {title_of(name): curve(run, name) for name in names if name in models} for panel, names in METRIC.items()
     }
     title = "The metric, of guesses and of almost perfect predictions: mean ± sd over samples"
     f1_curves(place / "figure_1_metric.png", run.config.test.radii, panels, run.config.test.unit, title, run.simulated)
     draw_paper_metric(place / "paper_metric.png", run.simulated)
-    log = training_log(folder)
+    log = run.log()
     log = log.assign(model=log["model"].map(title_of))
     draw_losses(place / "figure_2_losses.png", log, "Loss in training", run.simulated, log=True)
-    examples = _read(folder / "explanations" / "examples.npz")
+    examples = run.explanation("examples")
     for number, name in enumerate(run.networks if len(examples["example"]) else ()):
         target = place / (f"points_{name}.png" if number else "figure_3_points.png")  # one as printed
-        _draw_points(target, run, name, examples["example"].tolist())
-        _draw_sections(place / f"sections_{name}.png", run, name, examples)
+        _draw_points(target, run, name, models[name], examples["example"].tolist())
+        _draw_sections(place / f"sections_{name}.png", run, name, models[name], examples)
     draw_f1(place / "figure_4_f1.png", {"": run}, f"F1 of predicted points, {run.config.protocol}")
     return sorted(place.glob("[!.]*.png"))
 
@@ -51,11 +53,6 @@ def draw_paper_metric(path: Path, simulated: bool) -> None:
     f1_curves(path, RADII, {"": curves | published}, "voxels", title, simulated, list(published))
 
 
-def training_log(folder: Path) -> pd.DataFrame:
-    """`metrics.jsonl`."""
-    return pd.read_json(folder / "metrics.jsonl", lines=True)
-
-
 def draw_f1(path: Path, runs: Mapping[str, Finished], title: str) -> None:
     """Draw Figure 4, a panel per run: networks with bands of a standard deviation, classical inverses, guesses."""
     first = next(iter(runs.values()))
@@ -66,31 +63,25 @@ def draw_f1(path: Path, runs: Mapping[str, Finished], title: str) -> None:
 
 def _curves(run: Finished) -> dict[str, Curve]:
     found: dict[str, Curve] = {}
-    for name in run.models:
+    for name in by_model(run.predictions, run.baselines):
         if name != "jittered truth":  # of Figure 1 alone
-            mean, sd = run.curve(name)
+            mean, sd = curve(run, name)
             found[title_of(name)] = mean, (sd if name in run.networks else None)
     return found
 
 
-def _read(path: Path) -> dict[str, np.ndarray]:
-    with np.load(path, allow_pickle=False) as file:
-        return dict(file)
-
-
-def _of_example(run: Finished, name: str, example: int) -> pd.DataFrame:
+def _of_example(rows: pd.DataFrame, example: int) -> pd.DataFrame:
     """What the first of a network's members says of a sample."""
-    rows = run.models[name]
     rows = rows[rows["example"] == example].sort_values(ANSWER, kind="stable")
     return rows[(rows[ANSWER] == rows[ANSWER].iloc[0]).all(axis=1)] if len(rows) else rows
 
 
-def _draw_points(path: Path, run: Finished, name: str, examples: Sequence[int]) -> None:
+def _draw_points(path: Path, run: Finished, name: str, answers: pd.DataFrame, examples: Sequence[int]) -> None:
     """True and predicted points of a few samples, each in its head."""
-    heads = {str(head["recording"]): head for head in map(_read, (run.folder / "explanations").glob("head_*.npz"))}
+    heads = {str(head["recording"]): head for head in run.explanations("head_*")}
     scenes = []
     for example in examples:
-        rows = _of_example(run, name, example)
+        rows = _of_example(answers, example)
         if not len(rows):  # of a sample that another model wasn't tested on
             continue
         points = {kind: rows.loc[rows["kind"] == kind, POINTS["mm"]].to_numpy(float) for kind in ("true", "predicted")}
@@ -99,14 +90,16 @@ def _draw_points(path: Path, run: Finished, name: str, examples: Sequence[int]) 
         title = f"{recording}, sample {example}"
         scenes.append(Scene(title, head["scalp"], head["inner_skull"], head["electrodes_mm"], points))
     if scenes:
-        title = f"{title_of(name)}: true and predicted sources of tested samples"
+        title = f"{title_of(name)}: true and predicted sources of test samples"
         points_in_head(path, scenes, title, run.simulated)
 
 
-def _draw_sections(path: Path, run: Finished, name: str, examples: Mapping[str, np.ndarray]) -> None:
+def _draw_sections(
+    path: Path, run: Finished, name: str, answers: pd.DataFrame, examples: Mapping[str, np.ndarray]
+) -> None:
     """Input, target and output around the strongest true point of the first sample that has one."""
     for place, example in enumerate(examples["example"].tolist()):
-        rows = _of_example(run, name, example)
+        rows = _of_example(answers, example)
         true = rows[rows["kind"] == "true"]
         if not len(true):
             continue

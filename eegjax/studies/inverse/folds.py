@@ -7,7 +7,8 @@ from eegjax.data.dataset import Dataset
 from eegjax.data.splits import Fold
 from eegjax.studies.inverse import heads
 
-N_SEARCHED, SEARCH_TEST_SHARE = 1000, 0.2  # of the paper's parameter search: 800 and 200 samples
+N_SEARCHED = 1000  # samples of the paper's parameter search
+SEARCH_TEST_SHARE = 0.2  # of those: 800 and 200
 
 
 def folds(config: ConfigDict, dataset: Dataset) -> list[Fold]:
@@ -16,10 +17,12 @@ def folds(config: ConfigDict, dataset: Dataset) -> list[Fold]:
     Of random ones each is a group by itself: they are drawn independently of each other. Those of the parameter search
     are the first 1000 that the random fold draws for training, or all if there are fewer, split once more.
     """
-    rng, index = np.random.default_rng(config.seed), dataset.index
+    rng = np.random.default_rng(config.seed)
+    index = dataset.index
     rows = np.arange(len(index))
     if config.splits.kind == "head":
-        head, number = index["subject"].to_numpy(str), heads.number_of_recording(dataset)
+        head = index["subject"].to_numpy(str)
+        number = heads.number_of_recording(dataset)
         uses = {use: [row[use] for row in dataset.card["recordings"]] for use in ("trained", "validates", "tested")}
         train, validation, test = (rows[np.array(whether)[number]] for whether in uses.values())
         return [Fold(f"{head[test][0]} left out", train, validation, test, head)]

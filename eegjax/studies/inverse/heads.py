@@ -8,10 +8,10 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from eegjax.data.dataset import Dataset
-from eegjax.data.heads.heads import Head, HeadSpec, heads_of, make_head
+from eegjax.data.heads.heads import Head, HeadSpec, list_heads, make_head
 from eegjax.errors import UserError, did_you_mean
 from eegjax.signal.sources import SourceSpace, make_source_space
-from eegjax.signal.voxels import Grid, grid_mask, make_grids
+from eegjax.signal.voxels import Grid, make_grid_mask, make_grids
 
 
 class Recorded(NamedTuple):
@@ -43,9 +43,10 @@ def recorded(config: ConfigDict) -> list[Recorded]:
     Raises:
         UserError: the root holds no heads, or none of the name that is to be left out.
     """
-    data, left_out = config.data, config.data.left_out
+    data = config.data
+    left_out = config.data.left_out
     like = HeadSpec(kind=data.head, n_sources=data.n_sources, n_chans=data.n_chans)
-    specs = {name_of(spec): spec for spec in heads_of(root_of(config), like, data.n_heads)}
+    specs = {name_of(spec): spec for spec in list_heads(root_of(config), like, data.n_heads)}
     tested = _left_out(config, list(specs)) if config.splits.kind == "head" else ""
     trained = [name for name in specs if name != tested]
     shares = np.diff(np.linspace(0, data.n_samples, len(trained) + 1).round().astype(int))
@@ -134,7 +135,7 @@ def mask(config: ConfigDict, nominal: Head) -> np.ndarray:
     grid = grids(config, nominal)[1]
     if not config.model.grid_mask:
         return np.ones((grid.n,) * 3, bool)
-    return grid_mask(grid, nominal.sources_m * 1e3, config.data.dilation)
+    return make_grid_mask(grid, nominal.sources_m * 1e3, config.data.dilation)
 
 
 def source_space(head: Head, n_sources: int) -> SourceSpace:

@@ -14,18 +14,21 @@ from ml_collections import ConfigDict
 from eegjax.data.dataset import Dataset
 from eegjax.data.feed import Batch
 from eegjax.data.splits import Fold
-from eegjax.errors import UserError, did_you_mean
+from eegjax.errors import check_choice
 from eegjax.models import unet_3d, vnet
+from eegjax.models.layers import dtype_of
 from eegjax.models.unet_3d import UNet3D
 from eegjax.models.vnet import VNet
+from eegjax.run.study import Task
 from eegjax.signal.minimum_norm import amplitudes
-from eegjax.signal.sources import SourceSpace, simulate
-from eegjax.signal.voxels import scatter
+from eegjax.signal.sources import SourceSpace, simulate_sources
+from eegjax.signal.voxels import scatter_to_voxels
+from eegjax.studies.inverse.answers import record
+from eegjax.studies.inverse.data import source
 from eegjax.studies.inverse.samples import settings, snapshot, truth
-from eegjax.train import volume_losses
+from eegjax.train import memory, volume_losses
 from eegjax.train.members import split_along_depth
 
-DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
 MODELS = ("v_net", "u_net")
 REGRESSION = ("mse", "l1")
 LOSSES = ("cross_entropy", "dice", "focal", *REGRESSION)
@@ -43,15 +46,15 @@ def inputs(config: ConfigDict) -> Callable[[Any, Batch, jax.Array | None, bool],
     Inputs are the electrodes' voltages at their voxels, or the magnitude of the eLORETA estimate, each voxel's
     greatest. Both volumes are divided by their sample's greatest magnitude. A silent sample's target is 0.
     """
-    data, kind = config.data, config.inputs.kind
-    if kind not in INPUTS:
-        raise UserError(f"config.inputs.kind is '{kind}'; there are {', '.join(INPUTS)}.{did_you_mean(kind, INPUTS)}")
+    data = config.data
+    kind = config.inputs.kind
+    check_choice("config.inputs.kind", kind, INPUTS)
     state = settings(config)
     at_peak = partial(snapshot, config)
 
     def volumes(values: jax.Array, voxels: jax.Array, collisions: str, side: int = data.dilation) -> jax.Array:
         """[batch, n_points] -> [batch, n, n, n]."""
-        put = partial(scatter, n=data.n_voxels, collisions=collisions, side=side)
+        put = partial(scatter_to_voxels, n=data.n_voxels, collisions=collisions, side=side)
         return jax.vmap(put)(values, voxels)
 
     def draw(batch: Batch, key: jax.Array | None) -> tuple[jax.Array, jax.Array]:
@@ -59,7 +62,9 @@ def inputs(config: ConfigDict) -> Callable[[Any, Batch, jax.Array | None, bool],
         fixed = jax.vmap(partial(jax.random.fold_in, jax.random.PRNGKey(data.seed)))(batch["seed"])
         keys = fixed if key is None else jax.random.split(key, len(batch["seed"]))
         space = SourceSpace(*(batch[name] for name in SourceSpace._fields))
-        samples = jax.vmap(lambda k, head, factor: simulate(k, head, state, factor))(keys, space, batch["noise"])
+        samples = jax.vmap(lambda k, head, factor: simulate_sources(k, head, state, factor))(
+            keys, space, batch["noise"]
+        )
         return samples.voltages, truth(config, samples.moments, samples.centres, jnp)
 
     def make(stats: Any, batch: Batch, key: jax.Array | None, train: bool) -> Batch:
@@ -94,15 +99,13 @@ def model(config: ConfigDict, dataset: Dataset) -> nn.Module:
     Raises:
         UserError: no such network or loss, not as many levels, or the grid can't be halved as often as it does.
     """
-    name, settings = config.model.name, config.model
-    for field, word, words in (("model.name", name, MODELS), ("train.loss", config.train.loss, LOSSES)):
-        if word not in words:
-            raise UserError(f"config.{field} is '{word}'; there are {', '.join(words)}.{did_you_mean(word, words)}")
-    if config.train.precision not in DTYPES:
-        raise UserError(f"config.train.precision is '{config.train.precision}'; there are {', '.join(DTYPES)}")
+    name = config.model.name
+    settings = config.model
+    check_choice("config.model.name", name, MODELS)
+    check_choice("config.train.loss", config.train.loss, LOSSES)
     deepest = len(unet_3d.CHANNELS if name == "u_net" else vnet.LEVELS)
     own = {"width": settings.width, "depth": settings.depth or deepest, "remat": settings.remat}
-    own["dtype"] = DTYPES[config.train.precision]
+    own["dtype"] = dtype_of(config.train.precision)
     n_outputs = 1 if config.train.loss in REGRESSION else 2
     network: nn.Module
     if name == "v_net":
@@ -117,10 +120,13 @@ def model(config: ConfigDict, dataset: Dataset) -> nn.Module:
 
 def loss(config: ConfigDict) -> Callable[[Any, Any, Batch], tuple[jax.Array, dict[str, jax.Array]]]:
     """The loss named in the configuration, over the voxels that can hold a source."""
-    name, weights, balance = config.train.loss, tuple(config.train.class_weights), config.train.class_balance
+    name = config.train.loss
+    weights = tuple(config.train.class_weights)
+    balance = config.train.class_balance
 
     def per_example(stats: Any, outputs: jax.Array, batch: Batch) -> tuple[jax.Array, dict[str, jax.Array]]:
-        target, grid = batch["target"], batch.get("grid")
+        target = batch["target"]
+        grid = batch.get("grid")
         if name in REGRESSION:
             wanted = _with_centre(target * config.train.target_factor, target > 0, config.train.centre_value)
             return (volume_losses.mse if name == "mse" else volume_losses.l1)(outputs, wanted, grid), {}
@@ -153,3 +159,27 @@ def predict(config: ConfigDict) -> Callable[[Any], jax.Array]:
     if config.train.loss in REGRESSION:
         return lambda outputs: jnp.maximum(outputs[..., 0] / config.train.target_factor, 0)
     return lambda outputs: jax.nn.softmax(outputs, -1)[..., 1]
+
+
+def shrink(config: ConfigDict, training: bool) -> dict[str, str]:
+    """Values computed again for the gradient, and fewer voxels."""
+    values = memory.values_of(training)
+    found = {}
+    if training and not config.model.remat and jax.default_backend() != "cpu":  # a CPU's compiler gains nothing by it
+        found["--config.model.remat=True"] = f"fewer {values}"
+    if config.data.n_voxels > 1:
+        found[f"--config.data.n_voxels={config.data.n_voxels // 2}"] = f"about divides the {values} by eight"
+    return found
+
+
+TASK = Task(
+    source=source,
+    fit=fit,
+    model=model,
+    inputs=inputs,
+    loss=loss,
+    predict=predict,
+    record=record,
+    shrink=shrink,
+    depth=lambda config: config.data.n_voxels,
+)

@@ -11,7 +11,8 @@ import pandas as pd
 from ml_collections import ConfigDict
 
 from eegjax.errors import UserError
-from eegjax.evaluate.points import area, f1_curve, mean_and_sd, paired_interval
+from eegjax.evaluate.names import difference_name, number_name
+from eegjax.evaluate.points import area_under_curve, f1_curve, mean_and_sd, paired_interval
 
 POINTS = {"mm": ["x_mm", "y_mm", "z_mm"], "voxels": ["x", "y", "z"]}  # the columns of a position, by unit
 SAMPLE = ["example", "recording", "n_true"]  # what samples of two runs have to share to be the same one
@@ -113,11 +114,6 @@ def drawn(samples: pd.DataFrame) -> tuple[np.ndarray, str]:
     return samples[column].to_numpy(), f"bootstrap over {over} ({N_DRAWS} draws)"
 
 
-def prefix_of(name: str) -> str:
-    """A model's name as its metrics begin with it."""
-    return name.replace(" ", "_")
-
-
 def evaluate(config: ConfigDict, predictions: pd.DataFrame, baselines: pd.DataFrame) -> dict[str, Any]:
     """All metrics, of the first network plain, of others behind their names (`random_100_f1`).
 
@@ -136,10 +132,11 @@ def evaluate(config: ConfigDict, predictions: pd.DataFrame, baselines: pd.DataFr
     first = next(iter(found))
     numbers: dict[str, Any] = {}
     for name, frame in models.items():
-        start = "" if name == first else f"{prefix_of(name)}_"
-        numbers |= {start + key: value for key, value in _of_model(config, frame, found[name], place).items()}
-        if name != first:
-            numbers |= _with_ends(f"difference_to_{prefix_of(name)}", difference(config, found[first], found[name]))
+        named = "" if name == first else name
+        of_model = _of_model(config, frame, found[name], place)
+        numbers |= {number_name(key, named): value for key, value in of_model.items()}
+        if named:
+            numbers |= _with_ends(difference_name(name), difference(config, found[first], found[name]))
     samples = samples_of(models[first])
     n_silent = int((samples["n_true"] == 0).sum())
     numbers |= {"radius": float(config.test.radius), "unit": config.test.unit}
@@ -152,7 +149,7 @@ def _of_model(config: ConfigDict, frame: pd.DataFrame, found: Curves, place: int
     group, _ = drawn(active)
     mean, sd = mean_and_sd(values)
     numbers = _with_ends("f1", _mean(values[:, place], group)) | {"f1_sd": float(sd[place])}
-    numbers |= _with_ends("area", _mean(area(config.test.radii, values), group))
+    numbers |= _with_ends("area", _mean(area_under_curve(config.test.radii, values), group))
     for number, radius in enumerate(config.test.radii):
         numbers |= {f"f1_at_{radius:g}": float(mean[number]), f"f1_sd_at_{radius:g}": float(sd[number])}
     numbers |= {name: float(active[name].mean()) for name in ERRORS}

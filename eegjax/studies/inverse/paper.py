@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from ml_collections import ConfigDict
 
-from eegjax.evaluate.points import f1_curve, mean_and_sd, random_points
+from eegjax.evaluate.points import draw_random_points, f1_curve, mean_and_sd
 
 RADII = tuple(range(10))  # voxels
 N_TRUE, N_VOXELS = 66, 64  # true points of a sample, fitted to the curves below; voxels a side
@@ -54,7 +54,7 @@ def random_curve(n_points: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
     clustered = n_points > 100  # as the curves have it: with the authors' clustering, or none
     drawn = []
     for _ in range(N_DRAWN[n_points]):
-        true, predicted = (random_points(n, 0, N_VOXELS, rng) for n in (N_TRUE, n_points))
+        true, predicted = (draw_random_points(n, 0, N_VOXELS, rng) for n in (N_TRUE, n_points))
         drawn.append(f1_curve(true, predicted, RADII, "greedy", clustered=clustered, cumulative=clustered))
     return mean_and_sd(np.stack(drawn))
 

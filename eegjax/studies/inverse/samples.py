@@ -10,7 +10,7 @@ from ml_collections import ConfigDict
 
 from eegjax.data.dataset import Dataset
 from eegjax.errors import UserError, did_you_mean
-from eegjax.signal.sources import Patches, Sample, Zones, simulate
+from eegjax.signal.sources import Patches, Sample, Zones, simulate_sources
 from eegjax.studies.inverse import heads
 from eegjax.studies.inverse.heads import Recorded
 
@@ -58,8 +58,10 @@ class Drawn(NamedTuple):
 def simulated(config: ConfigDict, one: Recorded, n_sources: int, seeds: np.ndarray) -> dict[str, np.ndarray]:
     """The arrays of `Drawn` of one recording."""
     real = heads.make(config, one.real)
-    space, factor = heads.source_space(real, n_sources), jnp.asarray(heads.noise_factor(real, one.coloured))
-    make, state = _simulator(settings(config)), jax.random.PRNGKey(config.data.seed)
+    space = heads.source_space(real, n_sources)
+    factor = jnp.asarray(heads.noise_factor(real, one.coloured))
+    make = _simulator(settings(config))
+    state = jax.random.PRNGKey(config.data.seed)
     chunks = []
     for begin in range(0, len(seeds), CHUNK):
         some = np.resize(seeds[begin : begin + CHUNK], CHUNK)  # one shape, compiled once
@@ -77,7 +79,7 @@ def _simulator(state: Patches | Zones) -> Callable[..., Sample]:
     if state not in _simulators:
 
         def many(key: jax.Array, seeds: jax.Array, space: Any, factor: jax.Array) -> Sample:
-            return jax.vmap(lambda seed: simulate(jax.random.fold_in(key, seed), space, state, factor))(seeds)
+            return jax.vmap(lambda seed: simulate_sources(jax.random.fold_in(key, seed), space, state, factor))(seeds)
 
         _simulators[state] = jax.jit(many)
     return _simulators[state]
@@ -88,8 +90,10 @@ def drawn(config: ConfigDict, dataset: Dataset, rows: np.ndarray) -> Drawn:
     if "voltages" in dataset.arrays:
         at = dataset.index["start"].to_numpy()[rows]
         return Drawn(*(np.asarray(dataset.arrays[name][at]) for name in Drawn._fields))
-    recordings, number = heads.recorded(config), heads.number_of_recording(dataset)[rows]
-    seeds, n_sources = dataset.index["seed"].to_numpy()[rows], max(one.real.n_sources for one in recordings)
+    recordings = heads.recorded(config)
+    number = heads.number_of_recording(dataset)[rows]
+    seeds = dataset.index["seed"].to_numpy()[rows]
+    n_sources = max(one.real.n_sources for one in recordings)
     found: dict[str, np.ndarray] = {}
     for place in np.unique(number):
         own = np.flatnonzero(number == place)

@@ -1,40 +1,31 @@
-"""The inverse study: where in the head a scalp voltage comes from, as points in a volume.
-
-Kalinichenko, Kozhevnikov & Tikhonov, "3D CNNs as the solution for inverse EEG problem" (2023): V-Net and 3D U-Net on
-voxels, here on heads and brain states simulated with MNE's forward models, beside the classical inverses.
-"""
+"""The inverse study."""
 
 from eegjax.run.study import Study
-from eegjax.studies.inverse import explain as inverse_explain
-from eegjax.studies.inverse import figures as inverse_figures
-from eegjax.studies.inverse import numbers as inverse_numbers
-from eegjax.studies.inverse import tables as inverse_report
-from eegjax.studies.inverse.answers import calibrate, columns
-from eegjax.studies.inverse.baselines import baselines
-from eegjax.studies.inverse.compare import gathered, rows
-from eegjax.studies.inverse.data import classes, labels, prepare, source, units
+from eegjax.studies.inverse.answers import decode
+from eegjax.studies.inverse.baselines import BASELINE_FIELDS, baselines
+from eegjax.studies.inverse.compare import compare, rows
+from eegjax.studies.inverse.config import BOUNDS, CHOICES
+from eegjax.studies.inverse.data import prepare
+from eegjax.studies.inverse.explain import explain
+from eegjax.studies.inverse.figures import figures
 from eegjax.studies.inverse.folds import folds
-from eegjax.studies.inverse.network import fit, inputs, loss, model, predict
+from eegjax.studies.inverse.network import TASK
+from eegjax.studies.inverse.numbers import evaluate
+from eegjax.studies.inverse.tables import tables
 
 STUDY = Study(
+    task=TASK,
     prepare=prepare,
     folds=folds,
-    classes=classes,
-    labels=labels,
-    source=source,
-    units=units,
-    fit=fit,
-    model=model,
-    inputs=inputs,
-    loss=loss,
-    predict=predict,
-    columns=columns,
-    calibrate=calibrate,
+    decode=decode,
     baselines=baselines,
-    evaluate=inverse_numbers.evaluate,
-    explain=inverse_explain.explain,
-    tables=inverse_report.tables,
-    figures=inverse_figures.figures,
+    baseline_fields=BASELINE_FIELDS,
+    evaluate=evaluate,
+    explain=explain,
+    tables=tables,
+    figures=figures,
     rows=rows,
-    gathered=gathered,
+    compare=compare,
+    bounds=BOUNDS,
+    choices=CHOICES,
 )

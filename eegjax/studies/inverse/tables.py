@@ -1,6 +1,6 @@
 """The inverse study's tables of a run: pure functions of what lies in the run folder."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -9,11 +9,20 @@ import numpy as np
 import pandas as pd
 from ml_collections import ConfigDict
 
-from eegjax.files import read_json
-from eegjax.report.tables import format_interval, write_table
+from eegjax.report.cells import (
+    BY_INTERVAL,
+    NOTHING,
+    format_count,
+    format_difference,
+    format_interval,
+    format_mean_sd,
+    format_number,
+)
+from eegjax.report.tables import write_table
+from eegjax.run.finished import Finished, read
 from eegjax.signal.minimum_norm import LCMV_TIMES
 from eegjax.studies.inverse import paper
-from eegjax.studies.inverse.numbers import by_model, prefix_of
+from eegjax.studies.inverse.numbers import by_model
 
 TITLES = {
     "v_net": "V-Net",
@@ -37,35 +46,16 @@ def title_of(model: str) -> str:
     return TITLES.get(model, model)
 
 
-class Finished:
-    """What a finished run says, read once: everything below is made of it."""
+def curve(run: Finished, model: str) -> tuple[np.ndarray, np.ndarray]:
+    """F1 at every radius, [n_radii] float64: its mean and standard deviation over samples."""
+    radii = [f"{radius:g}" for radius in run.config.test.radii]
+    mean, sd = ([run.number(model, f"{name}_{radius}") for radius in radii] for name in ("f1_at", "f1_sd_at"))
+    return np.array(mean), np.array(sd)
 
-    def __init__(self, folder: Path) -> None:
-        """Read a run folder."""
-        self.folder = folder
-        predictions = pd.read_parquet(folder / "predictions.parquet")
-        self.metrics = read_json(folder / "metrics.json")
-        self.card = read_json(folder / "card.json")
-        self.config = ConfigDict(read_json(folder / "config.json")["config"])
-        self.models = by_model(predictions, pd.read_parquet(folder / "baselines.parquet"))
-        self.networks = [str(name) for name in predictions["model"].unique()]
-        self.simulated = bool(self.metrics["simulated"])
 
-    def number(self, model: str, name: str) -> float:
-        """One of `metrics.json`; `nan` where it is undefined or missing."""
-        start = "" if model == self.networks[0] else f"{prefix_of(model)}_"
-        value = self.metrics.get(start + name)
-        return float("nan") if value is None else float(value)
-
-    def curve(self, model: str) -> tuple[np.ndarray, np.ndarray]:
-        """F1 at every radius, [n_radii] float64: its mean and standard deviation over samples."""
-        radii = [f"{radius:g}" for radius in self.config.test.radii]
-        mean, sd = ([self.number(model, f"{name}_{radius}") for radius in radii] for name in ("f1_at", "f1_sd_at"))
-        return np.array(mean), np.array(sd)
-
-    def radius(self, radius: float) -> str:
-        """A radius with its unit."""
-        return f"{radius:g} {self.config.test.unit}"
+def with_unit(run: Finished, radius: float) -> str:
+    """A radius with its unit."""
+    return f"{radius:g} {run.config.test.unit}"
 
 
 # ---- its tables
@@ -73,56 +63,52 @@ class Finished:
 
 def tables(folder: Path) -> str:
     """Write `tables/`: how well points are found, the heads, and the paper's metric; return all as Markdown."""
-    run, place = Finished(folder), folder / "tables"
-    title = f"Sources, {run.config.protocol}: tested on {scored(run)}"
-    parts = [write_table(place, "results_points", points(run), title, points_notes(run), run.simulated)]
+    run = read(folder)
+    place = folder / "tables"
+    models = by_model(run.predictions, run.baselines)
+    title = f"Source localisation, {run.config.protocol}: {scored(run, models)}"
+    notes = [*points_notes(run, models), *paper.quirks(run.config)]
+    parts = [write_table(place, "results_points", points(run, models), title, notes, run.simulated)]
     return "\n".join([*parts, heads(place, run), paper_metric(place, run.simulated)])
 
 
-def scored(run: Finished) -> str:
+def scored(run: Finished, models: Mapping[str, pd.DataFrame]) -> str:
     """How many samples of how many heads."""
-    rows = next(iter(run.models.values()))
-    n_heads, silent = rows["subject"].nunique(), run.metrics["n_silent"]
+    n_heads, silent = next(iter(models.values()))["subject"].nunique(), run.metrics["n_silent"]
     without = f", and {silent} without any source" if silent else ""
-    return f"{run.metrics['n_samples']} samples of {n_heads} head{'s' if n_heads > 1 else ''}{without}"
+    return f"{format_count(run.metrics['n_samples'], 'test sample')} of {format_count(n_heads, 'head')}{without}"
 
 
-def points(run: Finished) -> pd.DataFrame:
+def points(run: Finished, models: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     """A row per model; columns that would be empty are left out."""
-    column = f"F1 minus {title_of(run.networks[0])}'s"
-    frame = pd.DataFrame([cells(run, model) | {column: to_first(run, model)} for model in run.models])
-    return frame.loc[:, (frame != "–").any()]
+    column = f"F1 minus that of {title_of(run.networks[0])}"
+    frame = pd.DataFrame([cells(run, name, rows) | {column: to_first(run, name)} for name, rows in models.items()])
+    return frame.loc[:, (frame != NOTHING).any()]
 
 
-def cells(run: Finished, model: str) -> dict[str, str]:
-    """A model's row, but for the last column."""
-    number, test = partial(run.number, model), run.config.test
-    row = {"model": title_of(model), f"F1 at {run.radius(test.radius)}": interval_of(run, model, "f1")}
-    row["area"] = interval_of(run, model, "area")
+def cells(run: Finished, model: str, rows: pd.DataFrame) -> dict[str, str]:
+    """A model's row, but for the last column; `rows` are its answers."""
+    number = partial(run.number, model)
+    test = run.config.test
+    row = {"model": title_of(model)}
+    row[f"F1 at {with_unit(run, test.radius)}"] = format_interval(*run.interval(model, "f1"))
+    row["area"] = format_interval(*run.interval(model, "area"))
     for radius in some_radii(test.radii):
-        mean, sd = number(f"f1_at_{radius:g}"), number(f"f1_sd_at_{radius:g}")
-        row[f"F1 at {run.radius(radius)}, mean ± sd"] = f"{text_of(mean)} ± {text_of(sd)}"
-    row |= {f"{name}, mm": text_of(number(f"{key}_mm"), 1) for name, key in (("error", "error"), ("EMD", "emd"))}
-    row |= {"dispersion, mm": text_of(number("dispersion_mm"), 1), "AUC": text_of(number("auc"))}
+        ends = number(f"f1_at_{radius:g}"), number(f"f1_sd_at_{radius:g}")
+        row[f"F1 at {with_unit(run, radius)}, mean ± sd"] = format_mean_sd(*ends)
+    row |= {f"{name}, mm": format_number(number(f"{key}_mm"), 1) for name, key in (("error", "error"), ("EMD", "emd"))}
+    row |= {"dispersion, mm": format_number(number("dispersion_mm"), 1), "AUC": format_number(number("auc"))}
     row["located"] = f"{number('n_located'):.0f} of {run.metrics['n_samples']}"
-    row["points in silence"] = text_of(number("silent_points"), 1)
+    row["points in silence"] = format_number(number("silent_points"), 1)
     threshold = number("threshold")
-    row["threshold"] = "–" if np.isnan(threshold) else f"{threshold:.3g}"
-    row["tuned"] = ", ".join(run.models[model]["tuned"].unique()) or "–"
+    row["threshold"] = NOTHING if np.isnan(threshold) else f"{threshold:.3g}"
+    row["tuned"] = ", ".join(rows["tuned"].unique()) or NOTHING
     return row
 
 
 def to_first(run: Finished, model: str) -> str:
     """A model's F1 minus the first network's; empty of that itself."""
-    first = run.networks[0]
-    ends = [-run.number(first, f"difference_to_{prefix_of(model)}{end}") for end in ("", "_high", "_low")]
-    return verdict(*ends) if model != first else ""
-
-
-def interval_of(run: Finished, model: str, name: str) -> str:
-    """A number with its interval."""
-    value, low, high = (run.number(model, name + end) for end in ("", "_low", "_high"))
-    return format_interval(value, low, high)
+    return format_difference(*run.difference(model)) if model != run.networks[0] else ""
 
 
 def some_radii(radii: Sequence[float]) -> list[float]:
@@ -130,29 +116,16 @@ def some_radii(radii: Sequence[float]) -> list[float]:
     return [radii[(len(radii) - 1) * number // (N_RADII + 1)] for number in range(1, N_RADII + 1)]
 
 
-def text_of(value: float, digits: int = 3) -> str:
-    """A number, or `–` for what is undefined or missing."""
-    return "–" if np.isnan(value) else f"{value:z.{digits}f}"
-
-
-def verdict(difference: float, low: float, high: float) -> str:
-    """A difference to the first row with its interval, and what it says of this one; `–` where there is none."""
-    if np.isnan(difference):
-        return "–"
-    says = " better" if low > 0 else " worse" if high < 0 else ""
-    return format_interval(difference, low, high) + says
-
-
-def points_notes(run: Finished) -> list[str]:
-    """Footnotes of `points`."""
+def points_notes(run: Finished, models: Mapping[str, pd.DataFrame]) -> list[str]:
+    """Footnotes of `points`, but for the quirks."""
     config, first = run.config, title_of(run.networks[0])
     n_seeds = config.train.n_seeds
-    lcmv = "LCMV" not in run.models and config.data.n_times < LCMV_TIMES
+    lcmv = "LCMV" not in models and config.data.n_times < LCMV_TIMES
     notes = [
-        f"Means are over samples; in brackets 95 % intervals, {run.metrics['interval']}. Area: the mean of F1 over the "
-        f"radii from 0 to {run.radius(config.test.radii[-1])}. Samples without a source have no F1: of these the mean "
-        "number of predicted points is given.",
-        f"{run.radius(config.test.radius)} are {_other_unit(run)}.",
+        f"Means are over samples; in brackets 95 % confidence intervals, {run.metrics['interval']}. Area: the mean of "
+        f"F1 over the radii from 0 to {with_unit(run, config.test.radii[-1])}. Samples without a source have no F1: of "
+        "these the mean number of predicted points is given.",
+        f"{with_unit(run, config.test.radius)} are {_other_unit(run)}.",
         "Thresholds (of classical inverses a share of a sample's greatest amplitude) and what stands under 'tuned' were"
         " chosen by the area, for all rows on the same samples, none of them tested.",
         f"{MATCHINGS[config.test.matching]} Predictions closer together than the radius are merged before.",
@@ -160,15 +133,14 @@ def points_notes(run: Finished) -> list[str]:
         "prediction at all: compare it between rows that locate equally many. EMD: earth mover's distance.",
         "Ceiling: true points moved to the centres of their voxels, as near as a network's voxels come. At large radii "
         "merging takes some of its points as well."
-        if "voxelised truth" in run.models
+        if "voxelised truth" in models
         else "",
-        f"Differences to {first} are paired by sample; 'better' or 'worse' only where the interval excludes 0. Not "
-        "corrected for the number of rows.",
+        f"Difference: the row's F1 minus that of {first}, paired by sample; {BY_INTERVAL}",
         f"Numbers of a sample are means over {n_seeds} seeds first." if n_seeds > 1 else "",
         f"LCMV: n/a, a covariance takes {LCMV_TIMES} instants, samples have {config.data.n_times}." if lcmv else "",
         _crime(run.card["recordings"]),
     ]
-    return [note for note in notes if note] + paper.quirks(config)
+    return [note for note in notes if note]
 
 
 def _other_unit(run: Finished) -> str:

@@ -11,9 +11,10 @@ from eegjax.data.dataset import Dataset
 from eegjax.data.splits import Fold
 from eegjax.studies.motor_imagery.data import classes
 from eegjax.studies.motor_imagery.folds import TASKS
+from eegjax.studies.motor_imagery.numbers import with_task
 
 
-def calibrate(
+def decode(
     config: ConfigDict, dataset: Dataset, folds: Sequence[Fold], predictions: pd.DataFrame, folder: Path
 ) -> pd.DataFrame:
     """The predictions, of a binary task among its two classes only: the trial is known to be one of them."""
@@ -21,10 +22,10 @@ def calibrate(
 
 
 def among_task(frame: pd.DataFrame, names: Sequence[str]) -> pd.DataFrame:
-    """Probabilities [n, n_classes] of a table, set to 0 outside each fold's task, and their sum to 1."""
+    """Probabilities [n, n_classes] of a table, set to 0 outside each row's task, and their sum to 1."""
     columns = [f"p_{name}" for name in names]
     of_task = {task: np.isin(np.arange(len(names)), numbers) for task, numbers in TASKS.items()}
-    allowed = np.array([of_task[fold.split()[0]] for fold in frame["fold"]])
+    allowed = np.array([of_task[task] for task in with_task(frame)["task"]])
     kept = np.where(allowed, frame[columns].to_numpy(float), 0)
     kept = np.where(kept.sum(1, keepdims=True) == 0, allowed, kept)  # all of it was elsewhere: each is as likely
     kept /= kept.sum(1, keepdims=True)

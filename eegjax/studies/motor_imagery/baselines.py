@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 from ml_collections import ConfigDict
 
-from eegjax.baselines.motor_imagery import csp_lda, majority, tangent_space
+from eegjax.baselines.motor_imagery import csp_lda, predict_majority, tangent_space
 from eegjax.data.bci_iv_2a import simulator
 from eegjax.data.dataset import Dataset
 from eegjax.data.splits import Fold
@@ -16,6 +16,7 @@ from eegjax.run.answers import baseline_tables
 from eegjax.studies.motor_imagery.answers import among_task
 from eegjax.studies.motor_imagery.data import classes, labels, trials_uv
 
+BASELINE_FIELDS = ("data",)  # of the configuration, which they depend on
 BAND_HZ = (8.0, 30.0)  # mu and beta, which imagery suppresses
 
 
@@ -44,7 +45,7 @@ def baselines(config: ConfigDict, dataset: Dataset, folds: Sequence[Fold]) -> pd
             rows["control"] = _control(before, there, targets, fold, len(names))
         if oracle is not None:
             rows["oracle"] = oracle[test]
-        rows["majority"] = majority(targets[train], len(test), len(names))
+        rows["majority"] = predict_majority(targets[train], len(test), len(names))
         tables += baseline_tables(index, fold, targets, names, rows)
     return among_task(pd.concat(tables, ignore_index=True), names)
 
@@ -52,7 +53,7 @@ def baselines(config: ConfigDict, dataset: Dataset, folds: Sequence[Fold]) -> pd
 def _control(before: np.ndarray, there: np.ndarray, targets: np.ndarray, fold: Fold, n_classes: int) -> np.ndarray:
     """[n_test, n_classes]: CSP + LDA before the cue; the classes' shares for trials with samples missing there."""
     train, test = fold.train[there[fold.train]], fold.test[there[fold.test]]
-    found = majority(targets[fold.train], len(fold.test), n_classes)
+    found = predict_majority(targets[fold.train], len(fold.test), n_classes)
     if len(train) and len(test):
         found[there[fold.test]] = csp_lda(before[train], targets[train], before[test], n_classes)
     return found

@@ -1,36 +1,39 @@
 """What the motor-imagery report compares: the runs that it takes, and tables and figures of several of them."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
+from ml_collections import ConfigDict
 
 from eegjax.evaluate.by_subject import accuracy_by_subject
 from eegjax.report.accuracy import accuracy_by_subject as draw_by_subject
 from eegjax.report.accuracy import accuracy_by_window as draw_by_window
+from eegjax.report.cells import BY_P, NOTHING, format_interval, format_number, format_p
 from eegjax.report.tables import write_table
 from eegjax.run.answers import class_names
+from eegjax.run.finished import Finished
+from eegjax.run.rows import Rows, Run, arguments, fields_of, set_by_user
 from eegjax.studies.motor_imagery import paper
-from eegjax.studies.motor_imagery.numbers import FEW_SUBJECTS, paired, tested
+from eegjax.studies.motor_imagery.config import SIZES, get_config
+from eegjax.studies.motor_imagery.numbers import FEW_SUBJECTS, Models, paired, tested
 from eegjax.studies.motor_imagery.tables import (
-    SIGNIFICANT,
     SPLIT_TITLES,
     TASK_TITLES,
-    Finished,
-    interval_of,
+    Tested,
+    mean_sd_of,
     performance,
-    plus_minus,
+    read,
     shared_quirks,
-    text_of,
     title_of,
-    verdict,
 )
 
+ONCE = ("paper_*",)  # tables that are made of all runs together
+ALONE: dict[str, Any] = {"model.beside": ()}  # no network beside the one that a row is of
 UNCHANGED = "as configured"  # what the run without changes, '' of `rows`, is called
-RECURRENT = {  # how the report trained its hybrids; its configuration is that of the ConvNet
+RECURRENT: dict[str, Any] = {  # how the report trained its hybrids; its configuration is that of the ConvNet
     "train.learning_rate": 2e-3,
     "train.schedule": "exponential",
     "train.decay_per_epoch": 0.95,
@@ -47,60 +50,66 @@ WINDOWS_S = {f"window of {n_s} s": (0.0, float(n_s)) for n_s in (1, 2, 3, 4)}
 LEFT_OUT = ("window of 3 s",)  # of the demo
 WINDOWED = "shallow"  # takes even a second
 WITH_VAE = ("vae_conv_net", "conv_net_vae_samples")
-SMALL_VAE = {"model.vae.n_hidden": 200, "model.vae.n_decoder": 200}
+SMALL_VAE: dict[str, Any] = {"model.vae.n_hidden": 200, "model.vae.n_decoder": 200}
 PUBLISHED = {"conv_net": ("", "ConvNet and the VAE"), "cnn_lstm": ("", "CNN + LSTM")}  # runs that may have them
 OWN_OR_ALL = ("", "one network per subject", "one network of all subjects", "leave one subject out")
 SETTINGS = {"folds": "splits.kind", "epochs": "train.n_epochs"}  # columns of their own where rows differ in them
 
 
-def rows(protocol: str) -> dict[str, dict[str, Any]]:
-    """The runs that the tables need, named in plain words: fields of each. The demo does without the largest."""
+def rows(config: ConfigDict) -> Rows:
+    """The runs that the tables need, named in plain words. The demo does without the largest."""
+    named = {"dataset": config.data.dataset, "splits": config.splits.kind, "model": config.model.name}
+    keys = {key: [value] for key, value in named.items()} | {"size": list(SIZES)}
+    given = set_by_user(config, map(get_config, arguments(config.protocol, keys)))
+    return Rows(fields_of(_runs(config.protocol), given), ONCE)
+
+
+def _runs(protocol: str) -> dict[str, Run]:
     demo = protocol == "demo"
-    alone: dict[str, Any] = {"model.beside": ()}
-    recurrent = {**alone, **RECURRENT} if protocol == "paper" else alone
-    lstm, gru, rnn = ({**recurrent, "model.name": f"cnn_{cell}"} for cell in ("lstm", "gru", "rnn"))
+    recipe = RECURRENT if protocol == "paper" else {}
+    lstm, gru, rnn = ({**ALONE, "model.name": f"cnn_{cell}"} for cell in ("lstm", "gru", "rnn"))
     lbfgs = {"train.optimizer": "lbfgs", "train.weight_decay": 0.0, "train.clip_norm": 0.0}
     vae = SMALL_VAE if demo else {}
     return {
-        "": {},
-        "CNN + LSTM": lstm,
-        "CNN + GRU": gru,
-        "CNN + RNN": rnn,
-        "CNN + RNN without weight decay": {**rnn, "train.weight_decay": 0.0},
-        "CNN + LSTM, RMSprop": {**lstm, "train.optimizer": "rmsprop"},
-        "CNN + LSTM, L-BFGS": {**lstm, **lbfgs, **({"train.n_epochs": 10} if demo else {})},
-        "CNN + LSTM, upsampled": {**lstm, "inputs.upsample": 2},
-        "CNN + LSTM and the VAE": {**lstm, **vae, "model.name": "vae_cnn_lstm"},
-        "ConvNet and the VAE": {**vae, "model.name": "conv_net", "model.beside": WITH_VAE[: 1 if demo else 2]},
-        **({} if demo else _large(alone)),
+        "": Run({}),
+        "CNN + LSTM": Run(lstm, recipe),
+        "CNN + GRU": Run(gru, recipe),
+        "CNN + RNN": Run(rnn, recipe),
+        "CNN + RNN without weight decay": Run({**rnn, "train.weight_decay": 0.0}, recipe),
+        "CNN + LSTM, RMSprop": Run({**lstm, "train.optimizer": "rmsprop"}, recipe),
+        "CNN + LSTM, L-BFGS": Run({**lstm, **lbfgs}, {**recipe, **({"train.n_epochs": 10} if demo else {})}),
+        "CNN + LSTM, upsampled": Run({**lstm, "inputs.upsample": 2}, recipe),
+        "CNN + LSTM and the VAE": Run({**lstm, "model.name": "vae_cnn_lstm"}, {**recipe, **vae}),
+        "ConvNet and the VAE": Run({"model.name": "conv_net", "model.beside": WITH_VAE[: 1 if demo else 2]}, vae),
+        **({} if demo else _large()),
         **{
-            row: {**alone, "model.name": WINDOWED, "data.window_s": window_s}
+            row: Run({**ALONE, "model.name": WINDOWED, "data.window_s": window_s})
             for row, window_s in WINDOWS_S.items()
             if not (demo and row in LEFT_OUT)
         },
-        **_splits(protocol, alone),
+        **_splits(protocol),
     }
 
 
-def _large(alone: dict[str, Any]) -> dict[str, dict[str, Any]]:
+def _large() -> dict[str, Run]:
     """Networks too slow for a demo, and the sizes of the VAE."""
     return {
-        "ResNet-1D and the VAE": {"model.name": "resnet", "model.beside": ("vae_resnet",)},
-        "Deep4Net and the VAE": {"model.name": "deep4", "model.beside": ("vae_deep4",)},
-        **{row: {**alone, "model.name": "vae_conv_net", **fields} for row, fields in LATENT.items()},
+        "ResNet-1D and the VAE": Run({"model.name": "resnet", "model.beside": ("vae_resnet",)}),
+        "Deep4Net and the VAE": Run({"model.name": "deep4", "model.beside": ("vae_deep4",)}),
+        **{row: Run({**ALONE, "model.name": "vae_conv_net", **fields}) for row, fields in LATENT.items()},
     }
 
 
-def _splits(protocol: str, alone: dict[str, Any]) -> dict[str, dict[str, Any]]:
+def _splits(protocol: str) -> dict[str, Run]:
     """A subject's own network against one of several subjects."""
     own, everyone, others = OWN_OR_ALL[1:]
     if protocol == "paper":
         fresh = {"train.reuse_params_across_folds": False}
-        return {own: {"splits.kind": "within", **fresh}, everyone: {"splits.kind": "pooled", **fresh}}
+        return {own: Run({"splits.kind": "within", **fresh}), everyone: Run({"splits.kind": "pooled", **fresh})}
     if protocol == "demo":  # of the others' six times as many trials in fewer epochs
-        within = {"splits.kind": "within", "splits.n_folds": 2}
-        return {own: {**alone, **within}, others: {**alone, "splits.kind": "loso", "train.n_epochs": 4}}
-    return {own: {"splits.kind": "run"}, others: {"splits.kind": "loso"}}
+        within = Run({**ALONE, "splits.kind": "within"}, {"splits.n_folds": 2})
+        return {own: within, others: Run({**ALONE, "splits.kind": "loso"}, {"train.n_epochs": 4})}
+    return {own: Run({"splits.kind": "run"}), others: Run({"splits.kind": "loso"})}
 
 
 class Comparison(NamedTuple):
@@ -157,14 +166,15 @@ COMPARISONS = {
 
 
 class Row(NamedTuple):
-    """A row of a comparison that there is: what it is called, its network and its run."""
+    """A row of a comparison that there is: what it is called, its network, its run, and that one's answers by task."""
 
     name: str
     model: str
     run: Finished
+    tasks: dict[str, Models]
 
 
-def gathered(folders: Mapping[str, Path], place: Path) -> str:
+def compare(folders: Mapping[str, Path], place: Path) -> str:
     """Compare finished runs: cells, optimisers, upsampling, VAE, networks per subject or of all, lengths of the window.
 
     Args:
@@ -174,10 +184,10 @@ def gathered(folders: Mapping[str, Path], place: Path) -> str:
     Returns:
         The tables as Markdown.
     """
-    runs = {row: Finished(folder) for row, folder in folders.items()}
-    _one_of_each(place / "tables", runs.values())
+    runs = {row: read(folder) for row, folder in folders.items()}
+    _write_architectures(place / "tables", [found.run for found in runs.values()])
     having = {name: [runs[row] for row in some if row in runs] for name, some in PUBLISHED.items()}
-    having = {name: [run for run in some if name in run.networks] for name, some in having.items()}
+    having = {name: [found for found in some if name in found.run.networks] for name, some in having.items()}
     parts = performance(place / "tables", {name: some[0] for name, some in having.items() if some})
     for name, comparison in COMPARISONS.items():
         there = _there(runs, comparison)
@@ -191,23 +201,22 @@ def gathered(folders: Mapping[str, Path], place: Path) -> str:
     return "\n".join(parts)
 
 
-def _one_of_each(place: Path, runs: Iterable[Finished]) -> None:
-    """The report's own tables once, instead of the copies of every run; they were printed with these."""
-    for path in place.glob("*_paper_*"):
-        path.unlink()
+def _write_architectures(place: Path, runs: Iterable[Finished]) -> None:
+    """The report's tables of layers, once for all runs; they were printed with these."""
     networks = {name: run.simulated for run in runs for name in run.networks}
     for table, (title, frame, notes) in paper.architectures(networks).items():
         write_table(place, table, frame, title, notes, any(networks.values()))
 
 
-def _there(runs: Mapping[str, Finished], comparison: Comparison) -> list[Row]:
+def _there(runs: Mapping[str, Tested], comparison: Comparison) -> list[Row]:
     """The rows that can be had; a run that two of them share, as a protocol's own folds may be, is shown once."""
     found: dict[tuple[Path, str], Row] = {}
     for name, network in comparison.rows:
         if name in runs:
-            model = network or runs[name].networks[0]
-            if model in runs[name].networks:
-                found.setdefault((runs[name].folder, model), Row(name or UNCHANGED, model, runs[name]))
+            run, tasks = runs[name]
+            model = network or run.networks[0]
+            if model in run.networks:
+                found.setdefault((run.folder, model), Row(name or UNCHANGED, model, run, tasks))
     return list(found.values())
 
 
@@ -215,9 +224,8 @@ def _compared(place: Path, name: str, comparison: Comparison, there: Sequence[Ro
     first = there[0].run
     kinds = {row.name: row.run.config.splits.kind for row in there}
     notes = [
-        "p: of the accuracies' differences to the first row's, by flipping their signs, paired on the trials that both "
-        f"were tested on (by subject from {FEW_SUBJECTS} subjects on); 'better' or 'worse' than it only where p < "
-        f"{SIGNIFICANT:g}. Not corrected for the number of rows.",
+        "p: of the row's difference in accuracy to the first row, two-sided sign-flip permutation test, paired on the "
+        f"trials that both were tested on (by subject from {FEW_SUBJECTS} subjects on); {BY_P}",
         *([comparison.note] if comparison.note else []),
         *(f"{name}: {SPLIT_TITLES[kind]}" for name, kind in kinds.items() if len(set(kinds.values())) > 1),
         *shared_quirks({f"{row.name}, {title_of(row.model)}": (row.model, row.run) for row in there}),
@@ -231,21 +239,27 @@ def _comparison(there: Sequence[Row]) -> pd.DataFrame:
     found = []
     settings = {title: [_setting(row.run, field) for row in there] for title, field in SETTINGS.items()}
     settings = {title: values for title, values in settings.items() if len(set(values)) > 1}
-    for task, models in there[0].run.tasks.items():
-        for place, (name, model, run) in enumerate(there):
-            if model not in run.tasks.get(task, {}):  # other folds may have other tasks
+    for task, models in there[0].tasks.items():
+        for place, (name, model, run, tasks) in enumerate(there):
+            if model not in tasks.get(task, {}):  # other folds may have other tasks
                 continue
-            number, frame = partial(run.number, task, model), run.tasks[task][model]
+            frame = tasks[task][model]
             cells = {"run": name, "model": title_of(model), "task": TASK_TITLES[task]}
             cells |= {title: values[place] for title, values in settings.items()}
-            cells["training"] = text_of(number("train_accuracy"))
-            cells["validation"] = text_of(number("validation_accuracy"))
-            cells |= {"test trials": str(tested(frame)["example"].nunique()), "testing": interval_of(number)}
-            cells["accuracy, mean ± sd"] = plus_minus(number("accuracy_mean"), number("accuracy_sd"))
-            cells["kappa, mean ± sd"] = plus_minus(number("kappa_mean"), number("kappa_sd"))
-            found.append(cells | {"p": verdict(*paired(models[there[0].model], frame)) if place else ""})
+            cells["training"] = format_number(run.number(model, "train_accuracy", task))
+            cells["validation"] = format_number(run.number(model, "validation_accuracy", task))
+            cells["test trials"] = str(tested(frame)["example"].nunique())
+            cells["testing"] = format_interval(*run.interval(model, "accuracy", task))
+            cells["accuracy, mean ± sd"] = mean_sd_of(run, model, "accuracy", task)
+            cells["kappa, mean ± sd"] = mean_sd_of(run, model, "kappa", task)
+            found.append(cells | {"p": _p(models[there[0].model], frame) if place else ""})
     frame = pd.DataFrame(found)
-    return frame.loc[:, (frame != text_of(np.nan)).any()]
+    return frame.loc[:, (frame != NOTHING).any()]
+
+
+def _p(first: pd.DataFrame, rows: pd.DataFrame) -> str:
+    difference, p = paired(first, rows)  # first minus these rows
+    return format_p(p, -difference)
 
 
 def _setting(run: Finished, field: str) -> str:
@@ -255,11 +269,11 @@ def _setting(run: Finished, field: str) -> str:
 
 def _draw_subjects(place: Path, there: Sequence[Row]) -> None:
     """A point per subject and run."""
-    for task in there[0].run.tasks:
+    for task in there[0].tasks:
         scores = {
-            f"{name} ({run.config.splits.kind})": accuracy_by_subject(tested(run.tasks[task][model]))
-            for name, model, run in there
-            if model in run.tasks.get(task, {})
+            f"{name} ({run.config.splits.kind})": accuracy_by_subject(tested(tasks[task][model]))
+            for name, model, run, tasks in there
+            if model in tasks.get(task, {})
         }
         title = f"Accuracy per subject, {TASK_TITLES[task]}: {title_of(there[0].model)}"
         draw_by_subject(place / f"own_or_all_{task}.png", scores, title, there[0].run.simulated)
@@ -270,8 +284,8 @@ def _draw_windows(place: Path, there: Sequence[Row]) -> None:
     first = there[0]
     there = sorted(there, key=lambda row: row.run.config.data.window_s[1])
     window_s = np.array([np.diff(row.run.config.data.window_s)[0] for row in there])
-    for task, models in first.run.tasks.items():
-        scores = [accuracy_by_subject(tested(run.tasks[task][model])).set_index("subject") for _, model, run in there]
+    for task, models in first.tasks.items():
+        scores = [accuracy_by_subject(tested(row.tasks[task][row.model])).set_index("subject") for row in there]
         accuracy = pd.concat([one["accuracy"] for one in scores], axis=1, join="inner").to_numpy().T
         chance, high = 1 / len(class_names(models[first.model])), max(one["chance_high"].max() for one in scores)
         title = f"Accuracy and length of the window, {TASK_TITLES[task]}"

@@ -3,32 +3,45 @@
 from ml_collections import ConfigDict
 
 from eegjax import protocols
+from eegjax.protocols import BELOW_1, LARGEST, Bounds
 
 DATASETS = ("bci_iv_2a", "eegmmidb")
-
-
 SPLITS = ("official", "loso", "within", "run", "pooled")
-
-
 NETWORKS = ("conv_net", "resnet", "cnn_lstm", "cnn_gru", "cnn_rnn", "deep4", "shallow", "eegnet")
-
-
 VAES = ("vae_conv_net", "vae_resnet", "vae_cnn_lstm", "vae_deep4", "conv_net_vae_samples")
-
-
 SFREQ = {"bci_iv_2a": 250.0, "eegmmidb": 160.0}  # as recorded
-
-
 PROTOCOLS = ("demo", "standard", "paper")
-
-
 SIZES = ("tiny", "small", "full")
+BOUNDS: dict[str, Bounds] = {
+    "data.simulation.seed": (0, LARGEST),
+    "data.simulation.n_subjects": (1, 100),
+    "data.sfreq": (1, 100_000),
+    "data.l_freq_hz": (0, 100_000),
+    "data.h_freq_hz": (0, 100_000),
+    "data.notch_hz": (0, 100_000),
+    "data.simulation.n_runs": (1, 20),
+    "data.simulation.n_trials_per_run": (4, 400),
+    "inputs.upsample": (1, 16),
+    "model.n_blocks": (1, 4),
+    "model.vae.n_hidden": (1, 100_000),
+    "model.vae.n_latent": (1, 100_000),
+    "model.vae.n_decoder": (1, 100_000),
+    "splits.n_folds": (0, LARGEST),
+    "splits.n_first": (0, LARGEST),
+    "model.dropout": (0, BELOW_1),
+}
+CHOICES: dict[str, tuple[str, ...]] = {
+    "model.pooling": ("flatten", "adaptive"),
+    "model.variant": ("text", "code"),
+}
+
+
+KEYS = {"dataset": DATASETS, "splits": SPLITS, "model": (*NETWORKS, *VAES), "size": SIZES}
 
 
 def get_config(argument: str = "") -> ConfigDict:
     """The configuration of a protocol, with its keys."""
-    keys_of = {"dataset": DATASETS, "splits": SPLITS, "model": (*NETWORKS, *VAES), "size": SIZES}
-    protocol, keys = protocols.parse(argument, PROTOCOLS, keys_of)
+    protocol, keys = protocols.parse(argument, PROTOCOLS, KEYS)
     demo = protocol == "demo"
     dataset = keys.get("dataset", "bci_iv_2a")
     config = ConfigDict({"study": "motor_imagery", "protocol": protocol, "seed": 0})
@@ -59,7 +72,7 @@ def get_config(argument: str = "") -> ConfigDict:
         }
     )
     config.train = _train(demo, dataset)
-    config.test = ConfigDict({"dropout": False, "whole_batches": False, "train_part": False})
+    config.test = protocols.test_settings()
     config.run = protocols.run_settings()
     if protocol == "paper":
         _as_published(config, "model" in keys)
@@ -90,28 +103,19 @@ def _data(dataset: str, demo: bool) -> ConfigDict:
 
 def _train(demo: bool, dataset: str) -> ConfigDict:
     """How it is learnt."""
-    return ConfigDict(
+    train = protocols.train_settings()
+    train.update(
         {
-            "optimizer": "adam",
             "learning_rate": 2e-3,
             "schedule": "cosine",
-            "warmup_steps": 0,
-            "decay_per_epoch": 1.0,  # of schedule="exponential"
             "weight_decay": 1e-2,  # decoupled
             "clip_norm": 1.0,
             "batch_size": 32 if dataset == "bci_iv_2a" else 16,  # of 288 trials, of 60 or 30
-            "accumulate_steps": 1,
             "n_epochs": 20 if demo else 50 if dataset == "bci_iv_2a" else 30,
             "n_seeds": 1 if demo else 3,
-            "balance": "none",  # none, under, over: how a trial is drawn
-            "ema_decay": 0.0,
-            "patience_epochs": 0,
-            "max_bad_steps": 5,
-            "precision": "float32",
-            "reuse_params_across_folds": False,  # each fold goes on where the last one ended; as published, a leak
-            "groups": {"all": {"pattern": ".", "rate": 1.0, "decay": 1.0, "frozen": False}},
         }
     )
+    return train
 
 
 def _as_published(config: ConfigDict, named: bool) -> None:

@@ -1,7 +1,6 @@
 """Runs of cued trials become the motor-imagery study's dataset, its folds, and what a network reads per trial."""
 
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 from pathlib import Path
 from types import ModuleType
@@ -12,17 +11,16 @@ import pandas as pd
 from ml_collections import ConfigDict
 
 from eegjax.data import bci_iv_2a, eegmmidb
-from eegjax.data import dataset as datasets
 from eegjax.data.bci_iv_2a import simulator
 from eegjax.data.dataset import Dataset, Part
-from eegjax.data.feed import Source, window
+from eegjax.data.feed import Source, cut_window
 from eegjax.data.trials import REST, Trials
-from eegjax.errors import UserError, did_you_mean, note
-from eegjax.files import hash_file, hash_of, locked
-from eegjax.run import roots
+from eegjax.errors import UserError, check_choice, note
+from eegjax.files import hash_of
+from eegjax.run import datasets
 from eegjax.signal.filters import band_pass, notch
-from eegjax.signal.reference import common_average, to_channel
-from eegjax.signal.resample import resample
+from eegjax.signal.reference import reference_to_average, reference_to_channel
+from eegjax.signal.resampling import resample
 from eegjax.signal.standardise import exponential_moving_standardise
 
 READERS: dict[str, ModuleType] = {"bci_iv_2a": bci_iv_2a, "eegmmidb": eegmmidb}
@@ -41,26 +39,24 @@ def prepare(config: ConfigDict) -> Dataset:
             into the next trial, or anything wrong with a file.
     """
     reader = _reader(config)
-    root = Path(config.run.root) / "datasets"
-    with locked(root / ".lock"):  # a second run waits instead of preparing the same again
-        folder = _simulated(config, root) if config.protocol == "demo" else _real(config)
-        files = reader.find(folder, tuple(config.data.exclude))
-        hashes = {path: hash_file(path) for path in {path for file in files for path in _paths(file)}}
+    dataset = datasets.prepare(
+        config,
+        f"motor-imagery-{config.data.dataset}",
+        lambda root: reader.find(_root(config, root), tuple(config.data.exclude)),
         # the name counts too: that of an EEGMMIDB run tells the classes
-        keys = [[file.subject, file.session, [[path.name, hashes[path]] for path in _paths(file)]] for file in files]
-        name = f"motor-imagery-{config.data.dataset}"
-        dataset = datasets.prepare(
-            root, name, files, keys, lambda file: _part(config, file), _card(config), config.run.workers
-        )
+        lambda file, hash_of_file: [
+            file.subject,
+            file.session,
+            [[path.name, hash_of_file(path)] for path in _paths(file)],
+        ],
+        lambda file: _part(config, file),
+        _card(config),
+    )
     return _usable(dataset)
 
 
 def _reader(config: ConfigDict) -> ModuleType:
-    if config.data.dataset not in READERS:
-        raise UserError(
-            f"config.data.dataset is '{config.data.dataset}'; there are {', '.join(READERS)}."
-            + did_you_mean(config.data.dataset, list(READERS))
-        )
+    check_choice("config.data.dataset", config.data.dataset, READERS)
     return READERS[config.data.dataset]
 
 
@@ -78,37 +74,35 @@ def _read(config: ConfigDict, file: Any) -> list[Trials]:
     return eegmmidb.read(file, tuple(config.data.window_s), bci_iv_2a.CH_NAMES)
 
 
-def _real(config: ConfigDict) -> str:
+def _root(config: ConfigDict, root: Path) -> Path:
     name = config.data.dataset
-    command = f"python launch/prepare.py --dataset={name} --root=FOLDER --download"
-    return roots.needed(config, f"{HOW_TO_GET[name]} ({command} fetches them)")
+    command = f"eegjax prepare --dataset={name} --root=FOLDER --download"
+    return datasets.find_root(config, lambda: _simulated(config, root), f"{HOW_TO_GET[name]} ({command} fetches them)")
 
 
 def _simulated(config: ConfigDict, root: Path) -> Path:
-    roots.refuse(config)
     if config.data.dataset != "bci_iv_2a":
         raise UserError(
             f"config.data.dataset is '{config.data.dataset}', but the demo simulates bci_iv_2a; for real recordings "
-            f"name a protocol: --config=configs/motor_imagery.py:standard,dataset={config.data.dataset}"
+            f"name a protocol: eegjax run motor_imagery:standard,dataset={config.data.dataset}"
         )
-    from tqdm import tqdm
-
     settings = config.data.simulation.to_dict()
     folder = root / f"simulated-motor-imagery-{hash_of([settings, simulator.VERSION])}"
-    wanted = [(subject, session) for subject in range(1, settings["n_subjects"] + 1) for session in "TE"]
-    missing = [names for names in wanted if not (folder / f"A{names[0]:02d}{names[1]}.mat").exists()]
+
+    def is_there(names: tuple[int, str]) -> bool:
+        return (folder / f"A{names[0]:02d}{names[1]}.mat").exists()
 
     def write(names: tuple[int, str]) -> None:
-        counts = settings["n_runs"], settings["n_trials_per_run"]
-        simulator.write_session(folder, settings["seed"], *names, *counts)
+        simulator.write_session(folder, settings["seed"], *names, settings["n_runs"], settings["n_trials_per_run"])
 
-    with ThreadPoolExecutor(config.run.workers) as pool:
-        list(tqdm(pool.map(write, missing), total=len(missing), desc="simulating sessions", disable=not missing))
+    wanted = [(subject, session) for subject in range(1, settings["n_subjects"] + 1) for session in "TE"]
+    datasets.simulate_missing(wanted, is_there, write, "sessions", config.run.workers)
     return folder
 
 
 def _card(config: ConfigDict) -> dict[str, Any]:
-    demo, data = config.protocol == "demo", config.data
+    demo = config.protocol == "demo"
+    data = config.data
     owners = {
         "bci_iv_2a": "Brunner et al. 2008, BCI Competition IV data set 2a; Tangermann et al. 2012",
         "eegmmidb": "Schalk et al., IEEE Trans. Biomed. Eng. 51 (2004); PhysioNet",
@@ -164,7 +158,8 @@ def _examples(config: ConfigDict, run: Trials, eeg: np.ndarray) -> dict[str, np.
     _check_window(config, run)
     table = run.table[run.table["label"] != REST]
     cue_s = table["cue"].to_numpy() / run.sfreq
-    first_s, control_s = config.data.window_s[0], CONTROL_S[config.data.dataset][0]
+    first_s = config.data.window_s[0]
+    control_s = CONTROL_S[config.data.dataset][0]
     start, control = (np.rint((cue_s + at_s) * config.data.sfreq).astype(np.int64) for at_s in (first_s, control_s))
     stop = start + n_times(config)
     finite = np.isfinite(eeg).all(axis=1)
@@ -191,9 +186,11 @@ def _examples(config: ConfigDict, run: Trials, eeg: np.ndarray) -> dict[str, np.
 def _check_window(config: ConfigDict, run: Trials) -> None:
     """A window that has another trial in it, or the rest behind its own, has what it isn't labelled as."""
     table = run.table.sort_values("cue")
-    cue, task = table["cue"].to_numpy(), (table["label"] != REST).to_numpy()
+    cue = table["cue"].to_numpy()
+    task = (table["label"] != REST).to_numpy()
     low, high = config.data.window_s
-    until_next, between = np.diff(cue)[task[:-1]], np.diff(cue[task])
+    until_next = np.diff(cue)[task[:-1]]
+    between = np.diff(cue[task])
     for length, samples in ((high, until_next), (high - low, between)):
         if len(samples) and round(length * run.sfreq) > samples.min():
             raise UserError(
@@ -209,7 +206,8 @@ def _filtered(config: ConfigDict, trials: Trials) -> np.ndarray:
     Whole recordings are filtered, so that no trial has an edge in it; the course release's trials stand side by side
     and would run into each other: they are left as they are.
     """
-    data, eeg = config.data, trials.eeg
+    data = config.data
+    eeg = trials.eeg
     joined = trials.session in bci_iv_2a.PARTS
     if joined and (data.l_freq_hz or data.h_freq_hz or data.notch_hz or data.moving or data.sfreq != trials.sfreq):
         raise UserError(
@@ -221,9 +219,9 @@ def _filtered(config: ConfigDict, trials: Trials) -> np.ndarray:
     if data.l_freq_hz or data.h_freq_hz:
         eeg = band_pass(eeg, trials.sfreq, data.l_freq_hz or None, data.h_freq_hz or None, causal=data.causal)
     if data.reference == "average":
-        eeg = np.asarray(common_average(eeg))
+        eeg = np.asarray(reference_to_average(eeg))
     elif data.reference:
-        eeg = np.asarray(to_channel(eeg, trials.ch_names, data.reference))
+        eeg = np.asarray(reference_to_channel(eeg, trials.ch_names, data.reference))
     if data.sfreq != trials.sfreq:
         if np.isnan(eeg).any():
             raise UserError(
@@ -280,16 +278,11 @@ def n_control(config: ConfigDict) -> int:
 
 def source(config: ConfigDict, dataset: Dataset) -> Source:
     """Each trial's window, its label, and the number of its subject."""
-    columns, _ = window(dataset, "eeg", dataset.index["start"].to_numpy(float), n_times(config))
+    columns, _ = cut_window(dataset, "eeg", dataset.index["start"].to_numpy(float), n_times(config))
     subjects = sorted(dataset.index["subject"].unique())
     number = dataset.index["subject"].map({name: k for k, name in enumerate(subjects)}).to_numpy(np.int32)
     table = {**columns, "label": labels(config, dataset.index), "subject": number}
     return Source({"eeg": dataset.arrays["eeg"]}, {"eeg": n_times(config)}, table)
-
-
-def units(config: ConfigDict, dataset: Dataset, rows: np.ndarray, train: bool) -> tuple[np.ndarray, np.ndarray]:
-    """Single trials."""
-    return rows, np.ones(rows.shape, bool)
 
 
 def trials_uv(config: ConfigDict, dataset: Dataset, band_hz: Sequence[float]) -> tuple[np.ndarray, np.ndarray]:
@@ -301,10 +294,13 @@ def trials_uv(config: ConfigDict, dataset: Dataset, band_hz: Sequence[float]) ->
         [n_examples, n_times, n_chans] float32, the trials; [n_examples, n_control, n_chans] float32, what precedes
         their cues: all NaN where nothing does (`control` is 0 in the index).
     """
-    sfreq, index = config.data.sfreq, dataset.index
+    sfreq = config.data.sfreq
+    index = dataset.index
     joined = set(index["session"]) <= set(bci_iv_2a.PARTS)
-    start, control = index["start"].to_numpy(), index["control"].to_numpy()
-    sizes, n_chans = (n_times(config), n_control(config)), dataset.arrays["eeg"].shape[1]
+    start = index["start"].to_numpy()
+    control = index["control"].to_numpy()
+    sizes = (n_times(config), n_control(config))
+    n_chans = dataset.arrays["eeg"].shape[1]
     trials, before = (np.full((len(index), size, n_chans), np.nan, np.float32) for size in sizes)
     for row in dataset.card["recordings"]:
         begins = row["extents"]["eeg"][0]

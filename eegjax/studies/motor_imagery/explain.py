@@ -17,32 +17,33 @@ import pandas as pd
 from ml_collections import ConfigDict
 
 from eegjax.data.dataset import Dataset
-from eegjax.explain.sensitivity import gradients
+from eegjax.explain.sensitivity import compute_gradients
 from eegjax.models.vae_classifier import VAEClassifier
 from eegjax.run import explanations
-from eegjax.run import weights as trained
-from eegjax.run.study import Study
-from eegjax.studies.motor_imagery.network import inputs, model
+from eegjax.run.apply import batches
+from eegjax.run.weights import load
+from eegjax.studies.motor_imagery.network import TASK, inputs, model
 from eegjax.train.losses import cross_entropy
 
-N_TRIALS, N_SHOWN = 64, 4
+N_TRIALS = 64
+N_SHOWN = 4
 
 
-def explain(config: ConfigDict, dataset: Dataset, folder: Path, study: Study) -> None:
+def explain(config: ConfigDict, dataset: Dataset, folder: Path) -> None:
     """Explain every network of a finished run."""
 
     def explained(one: ConfigDict, tested: pd.DataFrame) -> explanations.Files:
         rows = tested["example"].to_numpy()
-        return _explained(one, dataset, folder, study, rows[:: max(1, len(rows) // N_TRIALS)][:N_TRIALS])
+        return _explained(one, dataset, folder, rows[:: max(1, len(rows) // N_TRIALS)][:N_TRIALS])
 
     explanations.write(config, folder, explained)
 
 
-def _explained(
-    config: ConfigDict, dataset: Dataset, folder: Path, study: Study, rows: np.ndarray
-) -> explanations.Files:
-    name, network = config.model.name, trained.load(folder, config.model.name, 1)[0]
-    net, make = model(config, dataset), inputs(config)
+def _explained(config: ConfigDict, dataset: Dataset, folder: Path, rows: np.ndarray) -> explanations.Files:
+    name = config.model.name
+    network = load(folder, name, 1)[0]
+    net = model(config, dataset)
+    make = inputs(config)
     vae = isinstance(net, VAEClassifier)
 
     @jax.jit
@@ -51,19 +52,21 @@ def _explained(
         x = make(stats, batch, None, False)["inputs"]
         outputs: Any = net.apply(variables, x, train=False)
         rebuilt = outputs[1][0] if vae else x
-        classifier, weights = net, variables
+        classifier = net
+        weights = variables
         if vae:
-            classifier, weights = net.classifier, {kind: tree["classifier"] for kind, tree in variables.items()}
+            classifier = net.classifier
+            weights = {kind: tree["classifier"] for kind, tree in variables.items()}
 
         def per_trial(x: jax.Array) -> jax.Array:
             logits: Any = classifier.apply(weights, x, train=False)
             return cross_entropy(logits, batch["label"].astype(jnp.int32))
 
-        slopes = gradients(per_trial, x if vae and net.extra else rebuilt)
+        slopes = compute_gradients(per_trial, x if vae and net.extra else rebuilt)
         return slopes.mean(-2), x, rebuilt
 
     found = []
-    for _, scored, batch in trained.batches(config, study, dataset, rows):
+    for _, scored, batch in batches(config, TASK, dataset, rows):
         seen = see(network.variables, network.stats, jax.tree.map(jnp.asarray, batch))
         found.append([np.asarray(values)[scored] for values in seen])
     sizes, original, rebuilt = (np.concatenate(parts) for parts in zip(*found, strict=True))

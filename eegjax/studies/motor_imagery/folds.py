@@ -1,6 +1,7 @@
 """The motor-imagery study's folds: by session, subject, run, at random within a session, or pooled as published.
 
-A fold's name begins with its task. `four` is all classes; the binary tasks hold the trials of two classes only.
+A fold's task is one of `TASKS`, and its name begins with it. `four` is all classes; the binary tasks hold the trials of
+two classes only.
 """
 
 from collections.abc import Callable, Iterator
@@ -11,7 +12,7 @@ from ml_collections import ConfigDict
 
 from eegjax.data.dataset import Dataset
 from eegjax.data.splits import Fold
-from eegjax.errors import UserError, did_you_mean
+from eegjax.errors import UserError, check_choice
 
 TASKS = {"four": (0, 1, 2, 3), "left_right": (0, 1), "fists_feet": (2, 3)}
 RUN_PAIRS = ((4, 6), (8, 10), (12, 14))  # of EEGMMIDB: one run of each pair of classes
@@ -33,10 +34,7 @@ def folds(config: ConfigDict, dataset: Dataset) -> list[Fold]:
         UserError: no such kind, one that the data set can't give, or a class that a fold lacks.
     """
     kind = config.splits.kind
-    if kind not in KINDS:
-        raise UserError(
-            f"config.splits.kind is '{kind}'; there are {', '.join(KINDS)}.{did_you_mean(kind, list(KINDS))}"
-        )
+    check_choice("config.splits.kind", kind, KINDS)
     if kind == "pooled" and config.protocol != "paper":
         raise UserError(
             "config.splits.kind is 'pooled', which has trials of one run on both sides: it is the published split, for "
@@ -52,7 +50,7 @@ def check_present(index: pd.DataFrame, fold: Fold) -> None:
     """Every class of the fold's task must be in its training and its test part."""
     labels = index["label"].to_numpy()
     for side in ("train", "test"):
-        absent = set(TASKS[fold.name.split()[0]]) - set(labels[getattr(fold, side)].tolist())
+        absent = set(TASKS[fold.task]) - set(labels[getattr(fold, side)].tolist())
         if absent:
             raise UserError(
                 f"fold {fold.name}: its {side} part has no trial of class number {sorted(absent)}; choose another "
@@ -74,7 +72,7 @@ def _official(config: ConfigDict, index: pd.DataFrame) -> Iterator[Fold]:
         if not len(train) or not len(test):
             raise UserError(f"subject {subject} has no session {'E' if len(train) else 'T'}; leave it out by "
                             f"config.data.exclude=('{subject}',)")  # fmt: skip
-        yield Fold(f"four {subject} T-E", train, NONE, test, group)
+        yield Fold(f"four {subject} T-E", train, NONE, test, group, task="four")
 
 
 def _loso(config: ConfigDict, index: pd.DataFrame) -> Iterator[Fold]:
@@ -85,8 +83,8 @@ def _loso(config: ConfigDict, index: pd.DataFrame) -> Iterator[Fold]:
         for subject in subjects:
             tested = (index["subject"] == subject).to_numpy()
             group = index["subject"].to_numpy(str)
-            yield Fold(f"{task} loso {subject}", np.flatnonzero(rows & ~tested), NONE,
-                       np.flatnonzero(rows & tested), group)  # fmt: skip
+            train, test = (np.flatnonzero(rows & side) for side in (~tested, tested))
+            yield Fold(f"{task} loso {subject}", train, NONE, test, group, task=task)
 
 
 def _within(config: ConfigDict, index: pd.DataFrame) -> Iterator[Fold]:
@@ -108,7 +106,7 @@ def _within(config: ConfigDict, index: pd.DataFrame) -> Iterator[Fold]:
                 "folds; lower config.splits.n_folds"
             )
         for number, (train, test) in enumerate(splitter.split(rows, own["label"])):
-            yield Fold(f"four {subject}{session} fold {number}", rows[train], NONE, rows[test], group)
+            yield Fold(f"four {subject}{session} fold {number}", rows[train], NONE, rows[test], group, task="four")
 
 
 def _run(config: ConfigDict, index: pd.DataFrame) -> Iterator[Fold]:
@@ -133,14 +131,15 @@ def _run(config: ConfigDict, index: pd.DataFrame) -> Iterator[Fold]:
                 name = "+".join(sorted(some, key=int))
                 where = f"{subject}{'' if paired else session} run{'s' if len(some) > 1 else ''} {name}"
                 example = own["example"].to_numpy()
-                yield Fold(f"{task} {where}", example[~test], NONE, example[test], group)
+                yield Fold(f"{task} {where}", example[~test], NONE, example[test], group, task=task)
 
 
 def _pooled(config: ConfigDict, index: pd.DataFrame) -> Iterator[Fold]:
     """Five folds over the training trials for validation, one test part for all."""
     from sklearn.model_selection import KFold, train_test_split
 
-    n_folds, session = _n_folds(config), index["session"].to_numpy(str)
+    n_folds = _n_folds(config)
+    session = index["session"].to_numpy(str)
     released = set(session) == {"train_valid", "test"}
     first = "train_valid" if released else "T" if {"T", "E"} <= set(session) else ""
     rows = np.flatnonzero((session == first) | (first == ""))
@@ -149,16 +148,16 @@ def _pooled(config: ConfigDict, index: pd.DataFrame) -> Iterator[Fold]:
             f"{len(rows)} trials are too few for {n_folds} folds and a test part; lower config.splits.n_folds"
         )
     if released:
-        others, test = rows, np.flatnonzero(session == "test")
+        others = rows
+        test = np.flatnonzero(session == "test")
     else:
         others, test = train_test_split(rows, test_size=POOLED_TEST_SHARE, random_state=config.seed)
     leak = "trials of the same subjects and runs on all sides, at random, as published"
     group = index["subject"].to_numpy(str)
     splitter = KFold(n_folds, shuffle=True, random_state=config.seed)
     for number, (train, validation) in enumerate(splitter.split(others)):
-        yield Fold(
-            f"four pooled {number}", np.sort(others[train]), np.sort(others[validation]), np.sort(test), group, leak
-        )
+        name = f"four pooled {number}"
+        yield Fold(name, np.sort(others[train]), np.sort(others[validation]), np.sort(test), group, leak, "four")
 
 
 def _n_folds(config: ConfigDict) -> int:

@@ -12,25 +12,27 @@ from ml_collections import ConfigDict
 from eegjax.data.dataset import Dataset
 from eegjax.data.feed import Batch
 from eegjax.data.splits import Fold
-from eegjax.errors import UserError, did_you_mean
+from eegjax.errors import UserError, check_choice
 from eegjax.models.cnn_rnn import CNNRNN
 from eegjax.models.conv_net import ConvNet
 from eegjax.models.deep4 import Deep4Net
 from eegjax.models.eegnet import EEGNet
+from eegjax.models.layers import dtype_of
 from eegjax.models.resnet_1d import ResNet1D
 from eegjax.models.shallow import ShallowConvNet
 from eegjax.models.vae import VAE
 from eegjax.models.vae_classifier import VAEClassifier
-from eegjax.signal.alignment import euclidean_alignment_matrix
-from eegjax.signal.resample import upsample
+from eegjax.run.study import Task
+from eegjax.signal.alignment import fit_euclidean_alignment
+from eegjax.signal.resampling import upsample
 from eegjax.signal.standardise import fit_per_channel, fit_per_time_sample
-from eegjax.studies.motor_imagery.data import classes, n_times
+from eegjax.studies.motor_imagery.data import classes, labels, n_times, source
 from eegjax.train.losses import cross_entropy
 from eegjax.train.variational import published_vae_loss, vae_loss
 
-DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
 PLAIN = ("conv_net", "resnet", "cnn_lstm", "cnn_gru", "cnn_rnn", "deep4", "shallow", "eegnet")
-FRONT, SAMPLES = "vae_", "_vae_samples"  # a VAE in front of a network, and its reconstructions as further trials
+FRONT = "vae_"  # a VAE in front of a network
+SAMPLES = "_vae_samples"  # its reconstructions as further trials
 MODELS = (*PLAIN, *(FRONT + name for name in PLAIN), *(name + SAMPLES for name in PLAIN))
 
 
@@ -65,7 +67,8 @@ def _alignment(config: ConfigDict, dataset: Dataset, fold: Fold) -> np.ndarray:
     That of a subject who isn't in the training part is made of all that subject's trials, without their labels
     (transductive); of one who is in no part of the fold it is the identity.
     """
-    subject, matrices = dataset.index["subject"].to_numpy(str), []
+    subject = dataset.index["subject"].to_numpy(str)
+    matrices = []
     present = set(subject[np.concatenate([fold.train, fold.validation, fold.test])])
     for name in np.unique(subject):
         own = np.flatnonzero(subject == name)
@@ -74,7 +77,7 @@ def _alignment(config: ConfigDict, dataset: Dataset, fold: Fold) -> np.ndarray:
             matrices.append(np.eye(dataset.arrays["eeg"].shape[1]))
             continue
         try:
-            matrices.append(euclidean_alignment_matrix(_trials(config, dataset, trained if len(trained) else own)))
+            matrices.append(fit_euclidean_alignment(_trials(config, dataset, trained if len(trained) else own)))
         except UserError as error:
             raise UserError(f"config.inputs.align is 'euclidean', subject {name}: {error}") from error
     return np.stack(matrices).astype(np.float32)
@@ -89,11 +92,7 @@ def _trials(config: ConfigDict, dataset: Dataset, rows: np.ndarray) -> np.ndarra
 def inputs(config: ConfigDict) -> Callable[[Any, Batch, jax.Array | None, bool], Batch]:
     """Samples -> [..., n_times * upsample, n_chans]: aligned, standardised, upsampled."""
     for field, words in (("scale", ("none", "channel", "time")), ("align", ("none", "euclidean"))):
-        if config.inputs[field] not in words:
-            raise UserError(
-                f"config.inputs.{field} is '{config.inputs[field]}'; there are {', '.join(words)}."
-                + did_you_mean(config.inputs[field], words)
-            )
+        check_choice(f"config.inputs.{field}", config.inputs[field], words)
 
     def make(stats: Any, batch: Batch, key: jax.Array | None, train: bool) -> Batch:
         eeg = batch["eeg"][..., : n_times(config), :]
@@ -114,12 +113,10 @@ def model(config: ConfigDict, dataset: Dataset) -> nn.Module:
     Raises:
         UserError: no such network, one of its settings is no word it knows, or the windows are too short for it.
     """
-    name, n_chans = config.model.name, dataset.arrays["eeg"].shape[1]
-    if name not in MODELS:
-        raise UserError(f"config.model.name is '{name}'; there are {', '.join(MODELS)}.{did_you_mean(name, MODELS)}")
-    if config.train.precision not in DTYPES:
-        raise UserError(f"config.train.precision is '{config.train.precision}'; there are {', '.join(DTYPES)}")
-    dtype = DTYPES[config.train.precision]
+    name = config.model.name
+    n_chans = dataset.arrays["eeg"].shape[1]
+    check_choice("config.model.name", name, MODELS)
+    dtype = dtype_of(config.train.precision)
     classifier = _classifier(config, name.removeprefix(FRONT).removesuffix(SAMPLES), len(classes(config)), dtype)
     trial = jax.ShapeDtypeStruct((1, n_times(config) * config.inputs.upsample, n_chans), jnp.float32)
     # nothing is computed: what doesn't fit is said before anything else of the run is trained
@@ -178,3 +175,15 @@ def loss(config: ConfigDict) -> Callable[[Any, Any, Batch], tuple[jax.Array, dic
 def predict(config: ConfigDict) -> Callable[[Any], jax.Array]:
     """Logits -> probabilities."""
     return lambda outputs: jax.nn.softmax(outputs[0][0] if isinstance(outputs, tuple) else outputs)
+
+
+TASK = Task(
+    classes=classes,
+    labels=labels,
+    source=source,
+    fit=fit,
+    model=model,
+    inputs=inputs,
+    loss=loss,
+    predict=predict,
+)

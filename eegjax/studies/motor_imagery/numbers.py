@@ -8,6 +8,7 @@ from ml_collections import ConfigDict
 
 from eegjax.evaluate.by_subject import accuracy_by_subject, chance_bound, mean_sd
 from eegjax.evaluate.comparison import compare, sign_flip
+from eegjax.evaluate.names import difference_name, number_name
 from eegjax.run.answers import class_names
 from eegjax.studies.motor_imagery.folds import TASKS
 from eegjax.studies.motor_imagery.paper import carried_over
@@ -19,9 +20,9 @@ FEW_SUBJECTS = 6  # of fewer, no flipping of signs gives p < .05
 Models = dict[str, pd.DataFrame]  # name -> rows; the network named beforehand first, baselines last
 
 
-def task_of(fold: pd.Series) -> pd.Series:
-    """The task of each fold's name: its first word."""
-    return fold.str.split(" ").str[0]
+def with_task(frame: pd.DataFrame) -> pd.DataFrame:
+    """A table with a column `task`; in those of earlier runs it is the first word of the fold's name."""
+    return frame if "task" in frame else frame.assign(task=frame["fold"].str.split(" ").str[0])
 
 
 def tested(frame: pd.DataFrame) -> pd.DataFrame:
@@ -42,15 +43,15 @@ def by_task(config: ConfigDict, predictions: pd.DataFrame, baselines: pd.DataFra
     all folds, the last fold's rows are kept. `seed` numbers the times that a trial was tested, by seeds and by folds,
     `given_seed` the seeds alone. Trials that a model wasn't tested on are left out of the others' tests.
     """
-    frames = [part for table in (predictions, baselines) for _, part in table.groupby("model", sort=False)]
-    names = task_of(tested(predictions)["fold"]).unique()
-    return {task: _of_task(frames, task, carried_over(config)) for task in names}
+    tables = [with_task(table) for table in (predictions, baselines)]
+    frames = [part for table in tables for _, part in table.groupby("model", sort=False)]
+    return {task: _of_task(frames, task, carried_over(config)) for task in tested(tables[0])["task"].unique()}
 
 
 def _of_task(frames: list[pd.DataFrame], task: str, last_fold: bool) -> Models:
     found = {}
     for frame in frames:
-        own = frame[task_of(frame["fold"]) == task]
+        own = frame[frame["task"] == task]
         if len(own):
             own = own[own["fold"] == own["fold"].iloc[-1]] if last_fold else own
             found[str(own["model"].iloc[0])] = _with_classes(own, TASKS[task])
@@ -75,24 +76,27 @@ def evaluate(config: ConfigDict, predictions: pd.DataFrame, baselines: pd.DataFr
     `difference_to_<name>_paired` and `_p` (`paired`); `chance`, and what guessing of all trials reaches, `chance_high`.
     """
     numbers: dict[str, Any] = {}
-    for place, (task, models) in enumerate(by_task(config, predictions, baselines).items()):
-        prefix = f"{task}_" if place else ""
-        numbers |= {f"{prefix}{name}": value for name, value in _numbers(models).items()}
+    tasks = by_task(config, predictions, baselines)
+    first = next(iter(tasks))
+    for task, models in tasks.items():
+        named = "" if task == first else task
+        numbers |= {number_name(name, task=named): value for name, value in _numbers(models).items()}
     return numbers
 
 
 def _numbers(models: Models) -> dict[str, Any]:
-    first = next(iter(models.values()))
-    names = class_names(first)
-    numbers = compare({name: _numbered(frame) for name, frame in models.items()}, names, 1.0, BLOCK_TRIALS)
-    numbers["interval"] = numbers["interval"].replace("epochs", "trials")
+    first, rows = next(iter(models.items()))
+    names = class_names(rows)
+    numbered = {name: _numbered(frame) for name, frame in models.items()}
+    numbers = compare(numbered, names, 1.0, BLOCK_TRIALS, "trials")
     numbers["chance"] = 1 / len(names)
-    numbers["chance_high"] = chance_bound(tested(first)["example"].nunique(), len(names))
-    for place, (name, frame) in enumerate(models.items()):
-        numbers |= {f"{name}_{key}" if place else key: value for key, value in _of_model(frame).items()}
-        if place:
-            difference, p = paired(first, frame)
-            numbers |= {f"difference_to_{name}_paired": difference, f"difference_to_{name}_p": p}
+    numbers["chance_high"] = chance_bound(tested(rows)["example"].nunique(), len(names))
+    for name, frame in models.items():
+        named = "" if name == first else name
+        numbers |= {number_name(key, named): value for key, value in _of_model(frame).items()}
+        if named:
+            difference, p = paired(rows, frame)
+            numbers |= {f"{difference_name(name)}_paired": difference, f"{difference_name(name)}_p": p}
     return numbers
 
 

@@ -1,28 +1,32 @@
 """The motor-imagery study's tables of a run: pure functions of what lies in the run folder."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 from ml_collections import ConfigDict
 
 from eegjax.evaluate.by_subject import accuracy_by_subject
-from eegjax.evaluate.comparison import Answers
-from eegjax.files import read_json, write_aside
-from eegjax.report.tables import format_interval, write_table
-from eegjax.run.answers import class_names
+from eegjax.evaluate.names import difference_name
+from eegjax.files import write_aside
+from eegjax.report.cells import BY_P, format_count, format_interval, format_mean_sd, format_number, format_p
+from eegjax.report.footnotes import name_owners
+from eegjax.report.tables import write_table
+from eegjax.run import finished
+from eegjax.run.finished import Finished
 from eegjax.studies.motor_imagery import paper
-from eegjax.studies.motor_imagery.numbers import FEW_SUBJECTS, Models, by_task, tested
+from eegjax.studies.motor_imagery.numbers import FEW_SUBJECTS, Models, by_task, tested, with_task
 
 TASK_TITLES = {"four": "four classes", "left_right": "left or right", "fists_feet": "both fists or both feet"}
 SPLIT_TITLES = {
     "official": "Trained on each subject's session T, tested on its session E.",
-    "loso": "Each subject tested by a network of all the others.",
-    "within": "A network of each subject by itself, cross-validated.",
-    "run": "A network of each subject by itself, tested on runs that it wasn't trained on.",
-    "pooled": "One network of all subjects, trials split at random.",
+    "loso": "Each subject tested by a network trained on all the others.",
+    "within": "A network for each subject by itself, cross-validated.",
+    "run": "A network for each subject by itself, tested on held-out runs.",
+    "pooled": "One network for all subjects, trials split at random.",
 }
 TITLES = {
     "conv_net": "ConvNet",
@@ -36,12 +40,12 @@ TITLES = {
     "csp_lda": "CSP + LDA",
     "tangent_space": "tangent space, logistic regression",
     "oracle": "ceiling: the simulator's own likelihood",
-    "majority": "commonest class",
+    "majority": "majority class (no EEG)",
     "control": "control: CSP + LDA on the EEG before the cue",
 }
 DROPPED = {"artifact": "marked as artifacts", "nan": "with samples missing", "cut": "cut off by a recording's end"}
+CHANCE = "chance level, and its 95 % bound"
 MOST_COLUMNS = 9  # subjects with a column of their own
-SIGNIFICANT = 0.05
 
 
 def title_of(model: str) -> str:
@@ -53,31 +57,23 @@ def title_of(model: str) -> str:
     return TITLES[model]
 
 
-class Finished:
-    """What a finished run says, read once: everything below is made of it."""
+class Tested(NamedTuple):
+    """A finished run with its answers parted by task."""
 
-    def __init__(self, folder: Path) -> None:
-        """Read a run folder."""
-        self.folder = folder
-        predictions = pd.read_parquet(folder / "predictions.parquet")
-        self.metrics = read_json(folder / "metrics.json")
-        self.card = read_json(folder / "card.json")
-        self.config = ConfigDict(read_json(folder / "config.json")["config"])
-        self.tasks = by_task(self.config, predictions, pd.read_parquet(folder / "baselines.parquet"))
-        self.networks = [str(name) for name in predictions["model"].unique()]
-        self.simulated = bool(self.metrics["simulated"])
+    run: Finished
+    tasks: dict[str, Models]
 
-    def number(self, task: str, model: str, name: str) -> float:
-        """One of `metrics.json`; `nan` where it is undefined or missing."""
-        first_task, first_model = next(iter(self.tasks)), next(iter(self.tasks[task]))
-        start = (f"{task}_" if task != first_task else "") + (f"{model}_" if model != first_model else "")
-        value = self.metrics.get(start + name)
-        return float("nan") if value is None else float(value)
 
-    def confusion(self, task: str, model: str) -> np.ndarray:
-        """[n_classes, n_classes] int64, summed over seeds."""
-        frame = self.tasks[task][model]
-        return Answers(frame, class_names(frame)).confusion().sum(0)
+def read(folder: Path) -> Tested:
+    """Read a finished run, an earlier one too, whose tables have no column `task`.
+
+    Raises:
+        UserError: the folder holds no whole finished run.
+    """
+    run = finished.read(folder)
+    predictions, baselines = (with_task(table) for table in (run.predictions, run.baselines))
+    run = run._replace(predictions=predictions, baselines=baselines, tasks=finished.tasks_of(predictions))
+    return Tested(run, by_task(run.config, predictions, baselines))
 
 
 # ---- its tables
@@ -85,70 +81,58 @@ class Finished:
 
 def tables(folder: Path) -> str:
     """Write `tables/`: each task's results, its subjects as CSV, and the paper's tables; return all as Markdown."""
-    run, parts = Finished(folder), []
-    for task, models in run.tasks.items():
+    run, tasks = read(folder)
+    parts = []
+    for task, models in tasks.items():
         subjects = {name: accuracy_by_subject(tested(frame)) for name, frame in models.items()}
         frame, notes = _results(run, task, subjects), _notes(run, task, subjects)
-        title = f"Motor imagery, {TASK_TITLES[task]}, {run.config.protocol}: tested on {_scored(models)}"
+        title = f"Motor imagery, {TASK_TITLES[task]}, {run.config.protocol}: {_scored(models)}"
         parts.append(write_table(folder / "tables", f"results_{task}", frame, title, notes, run.simulated))
         _write_subjects(folder / "tables" / f"subjects_{task}.csv", subjects, run.simulated)
-    return "\n".join([*parts, *paper_tables(folder, run)])
+    return "\n".join([*parts, *paper_tables(folder, Tested(run, tasks))])
 
 
 def _scored(models: Models) -> str:
     test = tested(next(iter(models.values())))
-    return f"{test['example'].nunique()} trials of {test['subject'].nunique()} subject(s)"
+    n_trials, n_subjects = (test[column].nunique() for column in ("example", "subject"))
+    return f"{format_count(n_trials, 'test trial')} of {format_count(n_subjects, 'subject')}"
 
 
 def _results(run: Finished, task: str, subjects: dict[str, pd.DataFrame]) -> pd.DataFrame:
     """A row per model, and what guessing reaches."""
     first, found = next(iter(subjects)), []
-    seeds = any(not np.isnan(run.number(task, name, "accuracy_sd_over_seeds")) for name in subjects)
+    seeds = any(not np.isnan(run.number(name, "accuracy_sd_over_seeds", task)) for name in subjects)
     for name, scores in subjects.items():
-        number = partial(run.number, task, name)
         row = {"model": title_of(name), **_columns(scores, "accuracy")}
-        row["accuracy, mean ± sd"] = plus_minus(number("accuracy_mean"), number("accuracy_sd"))
+        row["accuracy, mean ± sd"] = mean_sd_of(run, name, "accuracy", task)
         if seeds:
-            row["sd over seeds"] = text_of(number("accuracy_sd_over_seeds"))
-        row["kappa, mean ± sd"] = plus_minus(number("kappa_mean"), number("kappa_sd"))
-        row["accuracy of all trials"] = interval_of(number)
-        ends = [run.number(task, first, f"difference_to_{name}_{end}") for end in ("paired", "p")]
-        found.append(row | {"p": verdict(*ends) if name != first else ""})
-    chance, high = (run.number(task, first, name) for name in ("chance", "chance_high"))
-    row = {"model": "guessing, and what it reaches", **_columns(subjects[first], "chance_high")}
+            row["sd over seeds"] = format_number(run.number(name, "accuracy_sd_over_seeds", task))
+        row["kappa, mean ± sd"] = mean_sd_of(run, name, "kappa", task)
+        row["accuracy of all trials"] = format_interval(*run.interval(name, "accuracy", task))
+        found.append(row | {"p": _p(run, first, name, task) if name != first else ""})
+    chance, high = (run.number(first, name, task) for name in ("chance", "chance_high"))
+    row = {"model": CHANCE, **_columns(subjects[first], "chance_high")}
     row |= {"accuracy, mean ± sd": f"{chance:.3f}", "kappa, mean ± sd": "0.000"}
-    row["accuracy of all trials"] = f"{chance:.3f} (reaches {high:.3f})"
+    row["accuracy of all trials"] = f"{chance:.3f} (up to {high:.3f})"
     return pd.DataFrame([*found, row]).fillna("")
 
 
-def interval_of(number: Callable[[str], float]) -> str:
-    """An accuracy and its interval."""
-    return format_interval(number("accuracy"), number("accuracy_low"), number("accuracy_high"))
+def mean_sd_of(run: Finished, model: str, metric: str, task: str) -> str:
+    """A metric's mean and standard deviation over subjects."""
+    return format_mean_sd(*(run.number(model, f"{metric}_{end}", task) for end in ("mean", "sd")))
+
+
+def _p(run: Finished, first: str, model: str, task: str) -> str:
+    """The p of a model's difference to the first, which `metrics.json` has as first minus other."""
+    difference, p = (run.number(first, f"{difference_name(model)}_{end}", task) for end in ("paired", "p"))
+    return format_p(p, -difference)
 
 
 def _columns(scores: pd.DataFrame, name: str) -> dict[str, str]:
     """A cell per subject, unless there are too many."""
     if len(scores) > MOST_COLUMNS:
         return {}
-    return {str(subject): text_of(value) for subject, value in zip(scores["subject"], scores[name], strict=True)}
-
-
-def text_of(value: float) -> str:
-    """Three decimals, or `–` for what is undefined or missing."""
-    return "–" if np.isnan(value) else f"{value:z.3f}"
-
-
-def plus_minus(mean: float, sd: float) -> str:
-    """`0.712 ± 0.103`; without the second of a single subject."""
-    return text_of(mean) if np.isnan(sd) else f"{text_of(mean)} ± {text_of(sd)}"
-
-
-def verdict(difference: float, p: float) -> str:
-    """What a difference (first minus this) says of this; `–` where there is none."""
-    if np.isnan(p):
-        return "–"
-    text = f"{p:.3f}" if p >= 0.0005 else "<0.001"
-    return f"{text} {'worse' if difference > 0 else 'better'}" if p < SIGNIFICANT else text
+    return {str(subject): format_number(value) for subject, value in zip(scores["subject"], scores[name], strict=True)}
 
 
 def _notes(run: Finished, task: str, subjects: dict[str, pd.DataFrame]) -> list[str]:
@@ -158,9 +142,10 @@ def _notes(run: Finished, task: str, subjects: dict[str, pd.DataFrame]) -> list[
     notes = [
         SPLIT_TITLES[run.config.splits.kind],
         "Means and standard deviations are over subjects.",
-        f"All trials: with its 95 % interval, {run.metrics['interval']}.",
+        f"Accuracy of all trials: with its 95 % confidence interval, {run.metrics['interval']}.",
         _about_p(title_of(first), n_subjects),
-        "Guessing reaches more in less than one case of twenty (binomial), on all trials or on a subject's.",
+        "Guessing exceeds the bound of the chance level in less than 5 % of cases (binomial), of all trials or of a "
+        "subject's.",
         f"Trials left out: {', '.join(dropped)}." if dropped else "",
         f"The {n_subjects} subjects stand in subjects_{task}.csv." if n_subjects > MOST_COLUMNS else "",
         _control(run, task, subjects),
@@ -175,8 +160,8 @@ def _notes(run: Finished, task: str, subjects: dict[str, pd.DataFrame]) -> list[
 def _about_p(reference: str, n_subjects: int) -> str:
     over = "subject" if n_subjects >= FEW_SUBJECTS else "trial"
     return (
-        f"p: of the accuracies' differences to {reference}, paired by {over}, two-sided, by flipping their signs; "
-        f"'better' or 'worse' than it only where p < {SIGNIFICANT:g}. Not corrected for the number of rows."
+        f"p: of the row's difference in accuracy to {reference}, two-sided sign-flip permutation test, paired by "
+        f"{over}; {BY_P}"
     )
 
 
@@ -184,15 +169,15 @@ def _control(run: Finished, task: str, subjects: dict[str, pd.DataFrame]) -> str
     """A warning where the EEG before the cue tells the class."""
     if "control" not in subjects:
         return ""
-    accuracy_before = run.number(task, "control", "accuracy")
-    high = run.number(task, next(iter(subjects)), "chance_high")
+    accuracy_before = run.number("control", "accuracy", task)
+    high = run.number(next(iter(subjects)), "chance_high", task)
     if accuracy_before <= high:
         return ""
-    above = (subjects["control"]["accuracy"] > subjects["control"]["chance_high"]).sum()
+    above = int((subjects["control"]["accuracy"] > subjects["control"]["chance_high"]).sum())
     return (
-        f"WARNING: the EEG before the cue tells the classes with an accuracy of {accuracy_before:.3f}, where guessing "
-        f"reaches {high:.3f}; so it does in {above} of {len(subjects['control'])} subject(s). Something other than "
-        "imagery may give the classes away to every row."
+        f"WARNING: the EEG before the cue tells the classes with an accuracy of {accuracy_before:.3f}, above the bound "
+        f"of the chance level, {high:.3f}; so it does in {above} of {format_count(len(subjects['control']), 'subject')}"
+        ". Something other than imagery may give the classes away to every row."
     )
 
 
@@ -204,43 +189,45 @@ def _write_subjects(path: Path, subjects: dict[str, pd.DataFrame], simulated: bo
     write_aside(path, partial(Path.write_text, data=stamp + text, encoding="utf-8", newline="\n"))
 
 
-def paper_tables(folder: Path, run: Finished) -> list[str]:
+def paper_tables(folder: Path, found: Tested) -> list[str]:
     """The report's performance with ours below, and its tables of layers, as far as the run has their networks."""
-    parts = performance(folder / "tables", {name: run for name in run.networks if name in paper.MODELS})
+    run = found.run
+    parts = performance(folder / "tables", {name: found for name in run.networks if name in paper.MODELS})
     for table, (title, frame, notes) in paper.architectures(run.networks).items():
         parts.append(write_table(folder / "tables", table, frame, title, notes, run.simulated))
     return parts
 
 
-def performance(place: Path, runs: Mapping[str, Finished]) -> list[str]:
+def performance(place: Path, runs: Mapping[str, Tested]) -> list[str]:
     """The report's table of performance with ours below, as Markdown; empty without its networks or four classes.
 
     Args:
         place: folder that it is written to.
         runs: network of the report's -> the run that has it.
     """
-    runs = {name: run for name, run in runs.items() if "four" in run.tasks}
+    runs = {name: found for name, found in runs.items() if "four" in found.tasks}
     if not runs:
         return []
     ours = {
-        name: {split: run.number("four", name, f"{split}_accuracy") for split in ("train", "validation")}
-        | {"test": run.number("four", name, "accuracy")}
-        for name, run in runs.items()
+        name: {split: run.number(name, f"{split}_accuracy", "four") for split in ("train", "validation")}
+        | {"test": run.number(name, "accuracy", "four")}
+        for name, (run, _) in runs.items()
     }
     frame, notes = paper.performance(ours)
-    run = next(iter(runs.values()))
-    notes.append(f"Ours: {run.config.protocol} protocol, tested on {_scored(run.tasks['four'])}.")
-    notes += shared_quirks({paper.MODELS[name]: (name, run) for name, run in runs.items()})
+    run, tasks = next(iter(runs.values()))
+    notes.append(f"Ours: {run.config.protocol} protocol, {_scored(tasks['four'])}.")
+    notes += shared_quirks({paper.MODELS[name]: (name, found.run) for name, found in runs.items()})
     title = "Performance: accuracies across all subjects"
     return [write_table(place, "paper_performance", frame, title, notes, run.simulated)]
 
 
 def shared_quirks(rows: Mapping[str, tuple[str, Finished]]) -> list[str]:
     """Footnotes of a table: row -> its network and run; a quirk that not all of the rows have says whose it is."""
-    owners: dict[str, list[str]] = {}
-    for row, (network, run) in rows.items():
-        config = run.config.copy_and_resolve_references()
-        config.model.update({"name": network, "beside": ()})
-        for quirk in paper.quirks(config):
-            owners.setdefault(quirk, []).append(row)
-    return [quirk if len(named) == len(rows) else f"{'; '.join(named)}: {quirk}" for quirk, named in owners.items()]
+    return name_owners({row: _quirks(run.config, network) for row, (network, run) in rows.items()})
+
+
+def _quirks(config: ConfigDict, network: str) -> list[str]:
+    """Of one network of a run."""
+    one = config.copy_and_resolve_references()
+    one.model.update({"name": network, "beside": ()})
+    return paper.quirks(one)

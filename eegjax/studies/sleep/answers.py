@@ -18,7 +18,7 @@ from eegjax.studies.sleep.data import (
 from eegjax.studies.sleep.network import fit_labels
 
 
-def calibrate(
+def decode(
     config: ConfigDict, dataset: Dataset, folds: Sequence[Fold], predictions: pd.DataFrame, folder: Path
 ) -> pd.DataFrame:
     """The predictions, and beside them those after prior correction and after Viterbi smoothing, where asked for.
@@ -28,19 +28,23 @@ def calibrate(
     """
     if not (config.test.prior_correction or config.test.viterbi):
         return predictions
-    by_name, one = {fold.name: fold for fold in folds}, config.copy_and_resolve_references()
+    by_name = {fold.name: fold for fold in folds}
+    one = config.copy_and_resolve_references()
     frames = [predictions]
     for _, part in predictions.groupby(["model", "fold", "seed", "split"], sort=False):
-        one.model.name, fold = part["model"].iloc[0], by_name[part["fold"].iloc[0]]
-        frames += decoded(config, fit_labels(one, dataset, fold), part)
+        one.model.name = part["model"].iloc[0]
+        fold = by_name[part["fold"].iloc[0]]
+        frames += decode_member(config, fit_labels(one, dataset, fold), part)
     return pd.concat(frames, ignore_index=True)
 
 
-def decoded(config: ConfigDict, stats: Any, part: pd.DataFrame) -> Iterator[pd.DataFrame]:
+def decode_member(config: ConfigDict, stats: Any, part: pd.DataFrame) -> Iterator[pd.DataFrame]:
     """The rows of one member's predictions anew: corrected for the training's prior, and smoothed along the night."""
-    columns, name = [f"p_{one}" for one in classes(config)], part["model"].iloc[0]
+    columns = [f"p_{one}" for one in classes(config)]
+    name = part["model"].iloc[0]
     probabilities = part[columns].to_numpy(float)
-    prior, trained = np.asarray(stats["prior"], float), np.asarray(stats["trained_prior"], float)
+    prior = np.asarray(stats["prior"], float)
+    trained = np.asarray(stats["trained_prior"], float)
     if config.test.prior_correction and not np.allclose(prior, trained):
         corrected = correct_prior(probabilities, trained, prior)
         yield part.assign(model=f"{name}_prior", **dict(zip(columns, corrected.T, strict=True)))

@@ -7,17 +7,18 @@ import numpy as np
 import pandas as pd
 from ml_collections import ConfigDict
 
-from eegjax.data.formats.annotations import stage_texts, write_edf_annotations, write_epochs_tsv
+from eegjax.data.formats.annotations import make_stage_texts, write_edf_annotations, write_epochs_tsv
 from eegjax.data.recording import PASSED, EegChannel, plain_name, read_eeg_channel
 from eegjax.errors import note
 from eegjax.evaluate.night import certainty, night_statistics
 from eegjax.files import hash_file, read_json, write_json
 from eegjax.report.night import draw_night, night_text
-from eegjax.run import weights as trained
-from eegjax.run.study import Study
-from eegjax.run.weights import Trained
-from eegjax.studies.sleep.answers import decoded
+from eegjax.run.apply import predict
+from eegjax.run.finished import finished
+from eegjax.run.weights import Trained, load
+from eegjax.studies.sleep.answers import decode_member
 from eegjax.studies.sleep.data import EPOCH_S, SPECTROGRAM, classes, unlabelled
+from eegjax.studies.sleep.network import TASK
 
 NO_DEVICE = "No medical device: for research only, not for diagnosis or treatment."
 LONG_S = 14 * 3600.0
@@ -31,16 +32,15 @@ class Staged(NamedTuple):
     probabilities: np.ndarray  # [n, n_classes] float
 
 
-def apply(folder: Path, path: Path, channel: str | None, out: Path, study: Study) -> str:
+def apply(folder: Path, recording: Path, channel: str | None, out: Path) -> str:
     """Stage a recording with the network that a run's configuration names, averaged over its members.
 
     Args:
         folder: of a finished run.
-        path: the recording: EDF, BDF, BrainVision or FIF, any length from one epoch, any sampling rate.
+        recording: the file: EDF, BDF, BrainVision or FIF, any length from one epoch, any sampling rate.
         channel: to read; None is the one that the run was trained on.
         out: folder for `<stem>_epochs.tsv`, `<stem>_annotations.edf`, `<stem>.png`, `<stem>_statistics.json`; files of
             these names are replaced.
-        study: the sleep study.
 
     Returns:
         What to print.
@@ -48,21 +48,21 @@ def apply(folder: Path, path: Path, channel: str | None, out: Path, study: Study
     Raises:
         UserError: the run isn't finished or not whole, the recording can't be read, or `out` can't be written.
     """
-    config = trained.finished(folder)
-    networks = trained.load(folder, config.model.name)
+    config = finished(folder)
+    networks = load(folder, config.model.name)
     card = read_json(Path(folder) / "card.json")
     learnt = sorted({name for row in card["recordings"] for name in row["ch_names"]})
-    recording = read_eeg_channel(path, channel, SPECTROGRAM.sfreq, default=learnt[0], min_s=EPOCH_S)
-    _remark(path, recording, learnt, card)
-    dataset = unlabelled(config, path.stem, recording.eeg)
-    each = trained.predict(config, study, dataset, networks, np.arange(len(dataset.index)))
+    channel_read = read_eeg_channel(recording, channel, SPECTROGRAM.sfreq, default=learnt[0], min_s=EPOCH_S)
+    _remark(recording, channel_read, learnt, card)
+    dataset = unlabelled(config, recording.stem, channel_read.eeg)
+    each = predict(config, TASK, dataset, networks, np.arange(len(dataset.index)))
     staged = _decided(config, networks, dataset.index, each.mean(0))
     about = {
-        "recording": path.name,
-        "channel": recording.ch_name,
-        "start": recording.start and recording.start.isoformat(),
-        "sfreq_recorded_hz": recording.sfreq_recorded,
-        "high_passed_hz": recording.high_passed_hz,
+        "recording": recording.name,
+        "channel": channel_read.ch_name,
+        "start": channel_read.start and channel_read.start.isoformat(),
+        "sfreq_recorded_hz": channel_read.sfreq_recorded,
+        "high_passed_hz": channel_read.high_passed_hz,
         "run": str(folder),
         "model": config.model.name,
         "n_networks": len(networks),
@@ -70,7 +70,7 @@ def apply(folder: Path, path: Path, channel: str | None, out: Path, study: Study
         **_meaning(config),
     }
     numbers = {**night_statistics(staged.stages, classes(config), EPOCH_S), **_certainty(staged, each)}
-    _write(out, config, recording, staged, {**about, **numbers, "notice": NO_DEVICE})
+    _write(out, config, channel_read, staged, {**about, **numbers, "notice": NO_DEVICE})
     return _said(about, numbers, classes(config), out)
 
 
@@ -102,7 +102,7 @@ def _decided(config: ConfigDict, networks: list[Trained], index: pd.DataFrame, p
     stats = {name: np.mean([one.stats[name] for one in networks], 0) for name in networks[0].stats}
     columns = [f"p_{name}" for name in classes(config)]
     frame = index.assign(model="", **dict(zip(columns, probabilities.T, strict=True)))
-    values = {one["model"].iloc[0]: one[columns].to_numpy() for one in (frame, *decoded(config, stats, frame))}
+    values = {one["model"].iloc[0]: one[columns].to_numpy() for one in (frame, *decode_member(config, stats, frame))}
     final = list(values.values())[-1]
     return Staged(index["onset_s"].to_numpy(), final.argmax(-1), values.get("_prior", values[""]))
 
@@ -128,11 +128,12 @@ def _certainty(staged: Staged, each: np.ndarray) -> dict[str, float]:
 
 def _write(out: Path, config: ConfigDict, recording: EegChannel, staged: Staged, said: dict[str, Any]) -> None:
     """The four files."""
-    names, name = classes(config), said["recording"]
+    names = classes(config)
+    name = said["recording"]
     stem = Path(name.removesuffix(".gz")).stem
     labels = [names[stage] for stage in staged.stages]
     write_epochs_tsv(out / f"{stem}_epochs.tsv", staged.onset_s, EPOCH_S, labels, staged.probabilities, names)
-    texts = stage_texts(labels, names)
+    texts = make_stage_texts(labels, names)
     write_edf_annotations(out / f"{stem}_annotations.edf", staged.onset_s, EPOCH_S, texts, recording.start)
     simulated = said["trained_on_simulated_data"]
     title = f"{name}, {recording.ch_name}, by {said['model']}{' trained on simulated nights' if simulated else ''}"

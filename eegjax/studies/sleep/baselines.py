@@ -13,6 +13,8 @@ from eegjax.data.splits import Fold
 from eegjax.run.answers import baseline_tables
 from eegjax.studies.sleep.data import SPECTROGRAM, classes, epochs_uv, labels, positions
 
+BASELINE_FIELDS = ("data.n_classes", "data.simulation")  # of the configuration, which they depend on
+
 
 def baselines(config: ConfigDict, dataset: Dataset, folds: Sequence[Fold]) -> pd.DataFrame:
     """What the network has to beat, on the same folds; in the demo also the simulator's ceiling."""
@@ -28,10 +30,10 @@ def baselines(config: ConfigDict, dataset: Dataset, folds: Sequence[Fold]) -> pd
             "band_powers": baselines_sleep.band_power_regression(
                 features[train], targets[train], features[test], len(names), balanced=False
             ),
-            "majority": baselines_sleep.majority(targets[train], len(test), len(names)),
+            "majority": baselines_sleep.predict_majority(targets[train], len(test), len(names)),
         }
         if set(recording[test]) <= set(recording[train]):
-            rows["nearest_label"] = baselines_sleep.nearest_label(
+            rows["nearest_label"] = baselines_sleep.predict_nearest(
                 recording[train], position[train], targets[train], recording[test], position[test], len(names)
             )
         if dataset.card["simulated"]:
@@ -44,9 +46,8 @@ def _true_stages(config: ConfigDict, index: pd.DataFrame) -> np.ndarray:
     """[n] int8: what the simulated sleeper was really in; the best that anyone could say of the scorer's labels."""
     simulation = config.data.simulation
     true = np.empty(len(index), np.int8)
-    for recording in index["recording"].unique():
-        rows = np.flatnonzero(index["recording"] == recording)
-        subject, night = int(recording[3:5]), int(recording[5])
-        stages = simulator.true_stages(simulation.seed, subject, night, simulation.n_epochs)
+    for (subject, session), rows in index.groupby(["subject", "session"]).indices.items():
+        number, night = int(subject.removeprefix("SC4")), int(session)
+        stages = simulator.true_stages(simulation.seed, number, night, simulation.n_epochs)
         true[rows] = stages[positions(index.iloc[rows])]
     return labels(config, pd.DataFrame({"label": true}))

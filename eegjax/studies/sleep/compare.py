@@ -2,6 +2,10 @@
 
 from typing import Any
 
+from ml_collections import ConfigDict
+
+from eegjax.run.rows import Rows
+
 STANDARD_ROWS: dict[str, dict[str, Any]] = {
     "current epoch": {},
     "current epoch, six stages": {"data.n_classes": 6},
@@ -10,6 +14,6 @@ STANDARD_ROWS: dict[str, dict[str, Any]] = {
 }
 
 
-def rows(protocol: str) -> dict[str, dict[str, Any]]:
+def rows(config: ConfigDict) -> Rows:
     """The runs that the paper's tables need: one, or in `standard` one for each context and set of stages."""
-    return STANDARD_ROWS if protocol == "standard" else {"": {}}
+    return Rows(STANDARD_ROWS if config.protocol == "standard" else {"": {}})

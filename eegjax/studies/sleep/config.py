@@ -3,19 +3,40 @@
 from ml_collections import ConfigDict
 
 from eegjax import protocols
+from eegjax.protocols import ABOVE_0, BELOW_1, LARGEST, Bounds
 
 MODELS = ("vgg16", "vgg16_conv_lstm", "lstm")
-
-
 PROTOCOLS = ("demo", "standard", "paper")
-
-
 SIZES = ("tiny", "small", "full")
+BOUNDS: dict[str, Bounds] = {
+    "data.context_epochs": (0, 1000),
+    "data.margin_s": (0, 1e6),
+    "data.simulation.seed": (0, LARGEST),
+    "data.simulation.n_subjects": (1, 100),
+    "data.simulation.n_epochs": (40, 10_000),
+    "splits.n_test_subjects": (0, LARGEST),
+    "splits.n_folds": (0, LARGEST),
+    "splits.n_first": (0, LARGEST),
+    "splits.n_validation_subjects": (0, LARGEST),
+    "splits.n_blocks": (2, LARGEST),
+    "inputs.size": (32, 4096),
+    "model.width": (ABOVE_0, 64),
+    "model.dropout": (0, BELOW_1),
+    "model.sequence_epochs": (1, 10_000),
+    "model.n_cells": (1, 100),
+}
+CHOICES: dict[str, tuple[str, ...]] = {
+    "data.crop": ("sleep", "lights"),
+    "data.unscored": ("drop", "wake"),
+}
+
+
+KEYS = {"model": MODELS, "size": SIZES}
 
 
 def get_config(argument: str = "") -> ConfigDict:
     """The configuration of a protocol, with `model=` and `size=`."""
-    protocol, keys = protocols.parse(argument, PROTOCOLS, {"model": MODELS, "size": SIZES})
+    protocol, keys = protocols.parse(argument, PROTOCOLS, KEYS)
     demo = protocol == "demo"
     config = ConfigDict({"study": "sleep", "protocol": protocol, "seed": 0})
     config.data = _data(demo)
@@ -50,12 +71,11 @@ def get_config(argument: str = "") -> ConfigDict:
         }
     )
     config.train = _train(demo)
-    config.test = ConfigDict(
+    config.test = protocols.test_settings()
+    config.test.update(
         {
             "prior_correction": not demo,  # rows beside: what balancing did to the classes' shares is taken back
             "viterbi": True,  # rows beside: the likeliest night, by the training nights' transitions
-            "dropout": False,  # leave it on, as the paper did
-            "whole_batches": False,  # leave out the last, partial batch, as the paper did
         }
     )
     config.run = protocols.run_settings()
@@ -87,28 +107,21 @@ def _data(demo: bool) -> ConfigDict:
 
 def _train(demo: bool) -> ConfigDict:
     """How it is learnt."""
-    return ConfigDict(
+    train = protocols.train_settings()
+    train.update(
         {
-            "optimizer": "adam",
             "learning_rate": 5e-4,
             "schedule": "cosine",
             "warmup_steps": 100 if demo else 20,
-            "decay_per_epoch": 1.0,  # of schedule="exponential"
             "weight_decay": 1e-2,  # decoupled
             "clip_norm": 1.0,
             "batch_size": 32,  # epochs per step, sequences counted by their epochs
-            "accumulate_steps": 1,
             "n_epochs": 2 if demo else 40,
-            "n_seeds": 1,
-            "balance": "none",  # none, under, over: how an epoch is drawn
             "class_weights": not demo,
             "ema_decay": 0.99,
-            "patience_epochs": 0,
-            "max_bad_steps": 5,
-            "precision": "float32",
-            "groups": {"all": {"pattern": ".", "rate": 1.0, "decay": 1.0, "frozen": False}},
         }
     )
+    return train
 
 
 def _as_published(config: ConfigDict) -> None:
@@ -124,7 +137,8 @@ def _as_published(config: ConfigDict) -> None:
 
 
 def _resize(config: ConfigDict, size: str) -> None:
-    demo, paper = config.protocol == "demo", config.protocol == "paper"
+    demo = config.protocol == "demo"
+    paper = config.protocol == "paper"
     if size == "full":
         config.inputs.update({"size": 224, "colour": "jet"})
         config.model.update({"width": 1.0, "dropout": 0.5, "sequence_epochs": 8})

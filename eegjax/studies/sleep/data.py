@@ -1,7 +1,6 @@
 """Nights become the sleep study's dataset, its folds, and what a network reads per epoch."""
 
 import datetime
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -10,16 +9,15 @@ import numpy as np
 import pandas as pd
 from ml_collections import ConfigDict
 
-from eegjax.data import dataset as datasets
 from eegjax.data import sleep_edf
 from eegjax.data.dataset import Dataset, Part
-from eegjax.data.feed import Source, window
+from eegjax.data.feed import Source, cut_window
 from eegjax.data.formats.edf_header import read_edf_header
 from eegjax.data.sleep_edf import simulator
-from eegjax.data.sleep_edf.fetch import lights_off
+from eegjax.data.sleep_edf.fetch import read_lights_off
 from eegjax.errors import UserError, note
-from eegjax.files import hash_file, hash_of, locked
-from eegjax.run import roots
+from eegjax.files import hash_file, hash_of
+from eegjax.run import datasets
 from eegjax.signal import image as images
 from eegjax.signal.multitaper import Multitaper, multitaper_spectrogram
 
@@ -31,10 +29,11 @@ SEQUENTIAL = ("vgg16_conv_lstm",)  # networks that read several consecutive epoc
 ON_SIGNAL = ("lstm",)  # networks that read the EEG instead of its image
 NIGHTS = (1, 2)
 HOW_TO_GET = (
-    "Sleep-EDF files (python launch/prepare.py --dataset=sleep_edf --root=FOLDER --download fetches them from "
+    "Sleep-EDF files (eegjax prepare --dataset=sleep_edf --root=FOLDER --download fetches them from "
     "https://physionet.org/content/sleep-edfx) or any *-PSG.edf with *-Hypnogram.edf"
 )
-DAY_S, LATE_S = 86400, 6 * 3600  # a recording that begins up to so long after lights off lacks what was before
+DAY_S = 86400
+LATE_S = 6 * 3600  # a recording that begins up to so long after lights off lacks what was before
 
 
 def prepare(config: ConfigDict) -> Dataset:
@@ -43,29 +42,28 @@ def prepare(config: ConfigDict) -> Dataset:
     Raises:
         UserError: the demo with a root, another protocol without one, or anything wrong with a file.
     """
-    root = Path(config.run.root) / "datasets"
-    with locked(root / ".lock"):  # a second run waits instead of preparing the same again
-        folder = _simulated(config, root) if config.protocol == "demo" else roots.needed(config, HOW_TO_GET)
-        pairs = sleep_edf.find_pairs(folder)
-        keys = [[pair.recording, hash_file(pair.psg), hash_file(pair.hypnogram)] for pair in pairs]
-        card = _card(config)
-        return datasets.prepare(root, "sleep", pairs, keys, lambda p: _part(config, p), card, config.run.workers)
+    return datasets.prepare(
+        config,
+        "sleep",
+        lambda root: sleep_edf.find_pairs(datasets.find_root(config, lambda: _simulated(config, root), HOW_TO_GET)),
+        lambda pair, hash_of_file: [pair.recording, hash_of_file(pair.psg), hash_of_file(pair.hypnogram)],
+        lambda pair: _part(config, pair),
+        _card(config),
+    )
 
 
 def _simulated(config: ConfigDict, root: Path) -> Path:
-    roots.refuse(config)
-    from tqdm import tqdm
-
     settings = config.data.simulation.to_dict()
     folder = root / f"simulated-sleep-{hash_of([settings, simulator.VERSION])}"
-    wanted = [(subject, night) for subject in range(settings["n_subjects"]) for night in NIGHTS]
-    missing = [names for names in wanted if len(list(folder.glob(f"SC4{names[0]:02d}{names[1]}*.edf"))) < 2]
+
+    def is_there(names: tuple[int, int]) -> bool:
+        return len(list(folder.glob(f"SC4{names[0]:02d}{names[1]}*.edf"))) == 2
 
     def write(names: tuple[int, int]) -> None:
         simulator.write_night(folder, settings["seed"], *names, settings["n_epochs"])
 
-    with ThreadPoolExecutor(config.run.workers) as pool:
-        list(tqdm(pool.map(write, missing), total=len(missing), desc="simulating nights", disable=not missing))
+    wanted = [(subject, night) for subject in range(settings["n_subjects"]) for night in NIGHTS]
+    datasets.simulate_missing(wanted, is_there, write, "nights", config.run.workers)
     return folder
 
 
@@ -134,7 +132,7 @@ def _night(config: ConfigDict, pair: sleep_edf.Pair, stages: np.ndarray) -> slic
     lights off neither is known: the margin then decides.
     """
     night = sleep_edf.crop_to_sleep(stages, config.data.margin_s)
-    time = lights_off(pair.recording) if config.data.crop == "lights" else None
+    time = read_lights_off(pair.recording) if config.data.crop == "lights" else None
     if time is None:
         return night
     begun = datetime.datetime.strptime(read_edf_header(pair.psg).start_time, "%H.%M.%S").time()
@@ -192,10 +190,10 @@ def source(config: ConfigDict, dataset: Dataset) -> Source:
     label = {"label": labels(config, dataset.index)}
     if config.model.name in ON_SIGNAL:
         start = epoch_starts(dataset) - round(before_s * SPECTROGRAM.sfreq)
-        columns, _ = window(dataset, "eeg", start.astype(float), n_samples(config))
+        columns, _ = cut_window(dataset, "eeg", start.astype(float), n_samples(config))
         return Source({"eeg": dataset.arrays["eeg"]}, {"eeg": n_samples(config)}, {**columns, **label})
     start = dataset.index["start"].to_numpy() - before_s / FRAME_S + 0.5  # half a frame: pixels stand for their middles
-    columns, fraction = window(dataset, "image", start, n_frames(config))
+    columns, fraction = cut_window(dataset, "image", start, n_frames(config))
     table = {**columns, "fraction": fraction, **label}
     return Source({"image": dataset.arrays["image"]}, {"image": n_frames(config) + 1}, table)
 
@@ -243,10 +241,12 @@ def units(config: ConfigDict, dataset: Dataset, rows: np.ndarray, train: bool) -
     if length == 1:
         return rows, np.ones(rows.shape, bool)
     index = dataset.index.iloc[rows]
-    position, recording = positions(index), index["recording"].to_numpy()
+    position = positions(index)
+    recording = index["recording"].to_numpy()
     breaks = np.flatnonzero((np.diff(position) != 1) | (recording[1:] != recording[:-1])) + 1
     warm_up = 0 if train else length // 2
-    sequences, scored = [], []
+    sequences = []
+    scored = []
     for stretch in np.split(rows, breaks) if len(rows) else []:
         for begin in range(0, max(len(stretch) - warm_up, 1), length - warm_up):
             part = stretch[begin : begin + length]

@@ -9,12 +9,10 @@
     wrong_*                                    the epochs that it was surest of and wrong: rows of `predictions.parquet`
 """
 
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -23,38 +21,38 @@ from ml_collections import ConfigDict
 
 from eegjax.data.dataset import Dataset
 from eegjax.data.feed import Batch, gather
-from eegjax.data.splits import evenly_spread
-from eegjax.explain.activations import HIDDEN_STATE, activation_maps, vgg16_layers
-from eegjax.explain.sensitivity import accumulate, class_means, gradients
+from eegjax.data.splits import choose_evenly
+from eegjax.explain.activations import HIDDEN_STATE, compute_activation_maps, vgg16_layers
+from eegjax.explain.sensitivity import accumulate, class_means, compute_gradients
 from eegjax.models.vgg import VGG16Features
 from eegjax.run import explanations
-from eegjax.run import weights as trained
-from eegjax.run.study import Study
-from eegjax.run.weights import Trained
+from eegjax.run.apply import batches
+from eegjax.run.frozen import halve
+from eegjax.run.weights import Trained, load
 from eegjax.studies.sleep.data import ON_SIGNAL, SEQUENTIAL, classes, epochs_uv, labels, positions, source
-from eegjax.studies.sleep.network import images_of, inputs, loss, model
+from eegjax.studies.sleep.network import TASK, images_of, inputs, loss, model
 
 EPOCHS_PER_STAGE = 32  # in a sensitivity map, spread over the subject's nights
-N_WRONG, APART = 4, 10  # totally wrong epochs shown, and how many epochs lie between them
+N_WRONG = 4  # totally wrong epochs shown
+APART = 10  # epochs that lie between them, at least
 
 
-def explain(config: ConfigDict, dataset: Dataset, folder: Path, study: Study) -> None:
+def explain(config: ConfigDict, dataset: Dataset, folder: Path) -> None:
     """Explain every network of a finished run."""
 
     def explained(one: ConfigDict, tested: pd.DataFrame) -> explanations.Files:
-        return {one.model.name: _explained(one, dataset, folder, study, tested)}
+        return {one.model.name: _explained(one, dataset, folder, tested)}
 
     explanations.write(config, folder, explained)
 
 
-def _explained(
-    config: ConfigDict, dataset: Dataset, folder: Path, study: Study, tested: pd.DataFrame
-) -> dict[str, np.ndarray]:
+def _explained(config: ConfigDict, dataset: Dataset, folder: Path, tested: pd.DataFrame) -> dict[str, np.ndarray]:
     wrong = _wrong_rows(config, tested)
     shown = np.zeros(0, np.int64)
     if config.model.name not in ON_SIGNAL:  # where there is no image, there is no map of one
         subject = tested[tested["subject"] == tested["subject"].iloc[0]]
-        rows, targets = subject["example"].to_numpy(), subject["target"].to_numpy()
+        rows = subject["example"].to_numpy()
+        targets = subject["target"].to_numpy()
         shown = np.array([_middle(rows[targets == stage]) for stage in range(len(classes(config)))])
     pictures = _pictures(config, dataset, np.concatenate([shown, wrong]))
     found = {
@@ -67,10 +65,10 @@ def _explained(
     }
     if not len(shown):
         return found
-    network = trained.load(folder, config.model.name, at_most=1)[0]
-    of_stages = [evenly_spread(rows[targets == stage], EPOCHS_PER_STAGE) for stage in np.unique(targets)]
+    network = load(folder, config.model.name, at_most=1)[0]
+    of_stages = [choose_evenly(rows[targets == stage], EPOCHS_PER_STAGE) for stage in np.unique(targets)]
     chosen = np.sort(np.concatenate(of_stages))
-    maps, count = _sensitivity(config, dataset, study, network, rows, chosen)
+    maps, count = _sensitivity(config, dataset, network, rows, chosen)
     image = pictures[: len(shown)] * (shown >= 0)[:, None, None, None]
     activations = _activations(config, dataset, network, shown)
     return {"sensitivity": maps, "count": count, "shown": shown, "image": image, **activations, **found}
@@ -81,12 +79,14 @@ def _middle(rows: np.ndarray) -> int:
 
 
 def _sensitivity(
-    config: ConfigDict, dataset: Dataset, study: Study, network: Trained, rows: np.ndarray, chosen: np.ndarray
+    config: ConfigDict, dataset: Dataset, network: Trained, rows: np.ndarray, chosen: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """Equation 3 over the chosen rows; the recurrent network sees them among their neighbours."""
-    make, per_example = inputs(config), loss(config)
+    make = inputs(config)
+    per_example = loss(config)
     unweighted = {**network.stats, "class_weights": np.ones(len(classes(config)), np.float32)}
-    features, head = _halves(model(config, dataset))
+    net = model(config, dataset)
+    features, head = halve(VGG16Features(net.width, net.batch_norm, net.dtype), net)
 
     def add(variables: Any, total: jax.Array, count: jax.Array, batch: Batch, wanted: jax.Array) -> Any:
         batch = make(network.stats, batch, None, False)
@@ -94,7 +94,7 @@ def _sensitivity(
         def losses(maps: jax.Array) -> jax.Array:
             return per_example(unweighted, head(variables, maps), batch)[0]
 
-        each = gradients(losses, batch["inputs"], partial(features, variables))
+        each = compute_gradients(losses, batch["inputs"], partial(features, variables))
         return accumulate(total, count, each, batch["label"], wanted)
 
     variables = jax.device_put(network.variables)
@@ -103,21 +103,9 @@ def _sensitivity(
     count = jnp.zeros(len(classes(config)), jnp.int32)
     near = _with_neighbours(dataset, rows, chosen, config) if config.model.name in SEQUENTIAL else chosen
     compiled = jax.jit(add, compiler_options=_quickly())
-    for part, scored, batch in trained.batches(config, study, dataset, near):
+    for part, scored, batch in batches(config, TASK, dataset, near):
         total, count = compiled(variables, total, count, batch, scored & np.isin(part, chosen))
     return np.asarray(jax.jit(class_means)(total, count)), np.asarray(count)
-
-
-def _halves(net: nn.Module) -> tuple[Callable[..., Any], Callable[..., Any]]:
-    """Both VGG16s as (variables, images) -> pool5, and (variables, pool5) -> logits."""
-    backbone, rest = VGG16Features(net.width, net.batch_norm, net.dtype), net.clone(on_maps=True)
-
-    def features(variables: Any, images: jax.Array) -> jax.Array:
-        own = {kind: tree["features"] for kind, tree in variables.items() if "features" in tree}
-        maps: Any = backbone.apply(own, images.reshape(-1, *images.shape[-3:]))
-        return maps.reshape(*images.shape[:-3], *maps.shape[1:])
-
-    return features, rest.apply
 
 
 def _quickly() -> dict[str, Any] | None:
@@ -127,8 +115,10 @@ def _quickly() -> dict[str, Any] | None:
 
 def _with_neighbours(dataset: Dataset, rows: np.ndarray, chosen: np.ndarray, config: ConfigDict) -> np.ndarray:
     """The rows of the same recordings that lie at most a sequence before or after a chosen one."""
-    index, length = dataset.index.iloc[rows], config.model.sequence_epochs
-    position, recording = positions(index), index["recording"].to_numpy()
+    index = dataset.index.iloc[rows]
+    length = config.model.sequence_epochs
+    position = positions(index)
+    recording = index["recording"].to_numpy()
     is_chosen = np.isin(rows, chosen)
     near = np.zeros(len(rows), bool)
     for name in np.unique(recording):
@@ -157,10 +147,11 @@ def _activations(config: ConfigDict, dataset: Dataset, network: Trained, shown: 
     """Of the shown epochs, each alone: a recurrent network begins with it."""
     layers: tuple[str, ...] = vgg16_layers(config.model.batch_norm)
     layers += (HIDDEN_STATE,) if config.model.name in SEQUENTIAL else ()
-    net, make = model(config, dataset), inputs(config)
+    net = model(config, dataset)
+    make = inputs(config)
 
     def maps(variables: Any, batch: Batch) -> dict[str, jax.Array]:
-        return activation_maps(net, variables, make(network.stats, batch, None, False)["inputs"], layers)
+        return compute_activation_maps(net, variables, make(network.stats, batch, None, False)["inputs"], layers)
 
     found = jax.jit(maps, compiler_options=_quickly())(network.variables, _batch(config, dataset, shown))
     return {f"activation/{layer}": np.asarray(found[layer]) for layer in layers}
@@ -169,7 +160,8 @@ def _activations(config: ConfigDict, dataset: Dataset, network: Trained, shown: 
 def _wrong_rows(config: ConfigDict, tested: pd.DataFrame) -> np.ndarray:
     """[at most N_WRONG] int64: the epochs whose true stage the network held for least likely, some way apart."""
     probabilities = tested[[f"p_{name}" for name in classes(config)]].to_numpy()
-    target, position = tested["target"].to_numpy(), positions(tested)
+    target = tested["target"].to_numpy()
+    position = positions(tested)
     recording = tested["recording"].to_numpy()
     order = np.argsort(probabilities[np.arange(len(tested)), target], kind="stable")
     found: list[int] = []

@@ -25,20 +25,22 @@ def folds(config: ConfigDict, dataset: Dataset) -> list[Fold]:
 
 
 def _folds(config: ConfigDict, dataset: Dataset) -> list[Fold]:
-    split, subjects = config.splits, sorted(dataset.index["subject"].unique())
+    split = config.splits
+    subjects = sorted(dataset.index["subject"].unique())
     if split.n_test_subjects:
-        others, tested = subjects[: -split.n_test_subjects], subjects[-split.n_test_subjects :]
+        others = subjects[: -split.n_test_subjects]
+        tested = subjects[-split.n_test_subjects :]
         validation = others[max(len(others) - split.n_validation_subjects, 0) :]
-        return [splits.by_names(dataset.index, "subject", "held-out", tested, validation)]
+        return [splits.split_by_names(dataset.index, "subject", "held-out", tested, validation)]
     if len(subjects) > 1:
-        found = splits.by_group(dataset.index, "subject", split.n_folds, split.n_validation_subjects)
+        found = splits.split_by_group(dataset.index, "subject", split.n_folds, split.n_validation_subjects)
         return found[: split.n_first or None]
     guard = max(2 * config.data.context_epochs + 1, 2)  # windows of two sides never overlap, nor do their frames
     note(
         f"one subject ({subjects[0]}): folds are {split.n_blocks} contiguous blocks of each night, {guard} epochs "
         "around the tested one left out; this measures the same person, not a new one"
     )
-    return splits.by_block(dataset.index, split.n_blocks, guard * EPOCH_S)[: split.n_first or None]
+    return splits.split_by_block(dataset.index, split.n_blocks, guard * EPOCH_S)[: split.n_first or None]
 
 
 def _check_present(config: ConfigDict, dataset: Dataset, fold: Fold) -> None:

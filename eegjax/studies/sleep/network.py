@@ -10,15 +10,17 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from eegjax.data.dataset import Dataset
-from eegjax.data.feed import Batch, gather, in_order
+from eegjax.data.feed import Batch, gather, iterate_in_order
 from eegjax.data.formats.weight_file import read_weights
 from eegjax.data.splits import Fold
-from eegjax.errors import UserError, did_you_mean
-from eegjax.evaluate.transitions import count_transitions, transition_probabilities
+from eegjax.errors import UserError, check_choice
+from eegjax.evaluate.transitions import count_transitions, estimate_transitions
+from eegjax.models.layers import dtype_of
 from eegjax.models.lstm import RawLSTM
 from eegjax.models.pretrained import IMAGENET_MEAN, IMAGENET_STD, load_vgg16
 from eegjax.models.vgg import VGG16, VGG16Features
 from eegjax.models.vgg_conv_lstm import VGG16ConvLSTM
+from eegjax.run.study import Task
 from eegjax.signal import image as images
 from eegjax.studies.sleep.data import (
     ON_SIGNAL,
@@ -34,7 +36,6 @@ from eegjax.studies.sleep.data import (
 from eegjax.train.losses import cross_entropy
 
 MODELS = ("vgg16", "vgg16_conv_lstm", "lstm")
-DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
 TRAINABLE = ("all", "fc", "head")
 LARGEST_Z = 20.0  # of the raw signal: beyond it is an artefact, and a network that saw it would learn from that
 
@@ -63,7 +64,8 @@ def fit_labels(config: ConfigDict, dataset: Dataset, fold: Fold) -> dict[str, np
         prior, trained_prior [n_classes]: the classes' shares, and those that balancing made of them.
         transitions [n_classes, n_classes]: probabilities of the next epoch's class, counted on the training nights.
     """
-    targets, n_classes = labels(config, dataset.index), len(classes(config))
+    targets = labels(config, dataset.index)
+    n_classes = len(classes(config))
     counts = np.bincount(targets[fold.train], minlength=n_classes)
     weights = np.ones(n_classes)
     if config.train.class_weights:
@@ -76,7 +78,7 @@ def fit_labels(config: ConfigDict, dataset: Dataset, fold: Fold) -> dict[str, np
         "class_weights": weights,
         "prior": shares,
         "trained_prior": weights * drawn / (weights * drawn).sum(),
-        "transitions": transition_probabilities(moves),
+        "transitions": estimate_transitions(moves),
     }
 
 
@@ -94,9 +96,10 @@ def _balanced_shares(
 
 def _mean_image(config: ConfigDict, dataset: Dataset, fold: Fold) -> np.ndarray:
     """[size, size, n_channels]: the mean of the training part's images, as the network sees them."""
-    reader, total = source(config, dataset), np.zeros(())
+    reader = source(config, dataset)
+    total = np.zeros(())
     summed = jax.jit(lambda batch: jnp.where(batch["mask"][:, None, None, None], images_of(config, batch), 0).sum(0))
-    for rows, mask in in_order(fold.train, 64):
+    for rows, mask in iterate_in_order(fold.train, 64):
         total = total + np.asarray(summed(gather(np, reader, rows, mask)), np.float64)
     return total / len(fold.train)
 
@@ -107,11 +110,9 @@ def model(config: ConfigDict, dataset: Dataset) -> nn.Module:
     Raises:
         UserError: no such network, weights that aren't said, or settings that exclude one another.
     """
-    name, settings = config.model.name, config.model
-    if name not in MODELS:
-        raise UserError(f"config.model.name is '{name}'; there are {', '.join(MODELS)}.{did_you_mean(name, MODELS)}")
-    if config.train.precision not in DTYPES:
-        raise UserError(f"config.train.precision is '{config.train.precision}'; there are {', '.join(DTYPES)}")
+    name = config.model.name
+    settings = config.model
+    check_choice("config.model.name", name, MODELS)
     if not settings.weights and name not in ON_SIGNAL:
         raise UserError(
             "config.model.weights is not set: give --config.model.weights=FILE, the state dict of "
@@ -128,7 +129,7 @@ def model(config: ConfigDict, dataset: Dataset) -> nn.Module:
         field = "config.test.dropout=true" if config.test.dropout else f"config.model.trainable={trainable(config)}"
         raise UserError(f"config.model.batch_norm is true, which excludes {field}: choose one of them")
     common = {"n_outputs": len(classes(config)), "width": settings.width, "dropout": settings.dropout}
-    common |= {"dtype": DTYPES[config.train.precision]}
+    common |= {"dtype": dtype_of(config.train.precision)}
     if name == "lstm":
         return RawLSTM(**common, n_cells=settings.n_cells)
     if name == "vgg16":
@@ -147,10 +148,7 @@ def trainable(config: ConfigDict) -> str:
         return "all"
     if not given:
         return "all" if config.model.weights == "none" else "fc"
-    if given not in TRAINABLE:
-        raise UserError(
-            f"config.model.trainable is '{given}'; there are {', '.join(TRAINABLE)}.{did_you_mean(given, TRAINABLE)}"
-        )
+    check_choice("config.model.trainable", given, TRAINABLE)
     if given != "all" and config.model.weights == "none":
         raise UserError(
             f"config.model.trainable is '{given}', but config.model.weights is 'none': what isn't trained would stay "
@@ -177,16 +175,18 @@ def backbone(config: ConfigDict) -> nn.Module | None:
             "config.inputs.subtract_mean is true, which makes other images of each fold, but a frozen backbone's "
             "features are computed once for all; choose config.model.trainable=all"
         )
-    return VGG16Features(config.model.width, dtype=DTYPES[config.train.precision])
+    return VGG16Features(config.model.width, dtype=dtype_of(config.train.precision))
 
 
 def pretrained(config: ConfigDict, params: Any) -> Any:
     """The parameters with those of `config.model.weights` in their places; nothing is read if that is `none`."""
     if config.model.weights in ("", "none"):
         return params
-    path, part = config.model.weights, trainable(config)
+    path = config.model.weights
+    part = trainable(config)
     # The paper's code re-initialises the three last layers, its text only the head.
-    anew, raw = config.protocol == "paper" and part != "head", config.inputs.scale == "raw"
+    anew = config.protocol == "paper" and part != "head"
+    raw = config.inputs.scale == "raw"
     loaded = load_vgg16(params, read_weights(path), path, features_only=anew, raw=raw)
     if part == "head" and "fc6" in params and loaded["fc6"] is params["fc6"]:
         raise UserError(
@@ -199,8 +199,7 @@ def pretrained(config: ConfigDict, params: Any) -> Any:
 def inputs(config: ConfigDict) -> Callable[[Any, Batch, jax.Array | None, bool], Batch]:
     """Frames of levels -> images [..., size, size, 1 or 3], or samples -> signal [..., n_times, 1]."""
     for field, words in (("colour", ("gray", "jet")), ("scale", ("raw", "standard"))):
-        if config.inputs[field] not in words:
-            raise UserError(f"config.inputs.{field} is '{config.inputs[field]}'; there are {', '.join(words)}")
+        check_choice(f"config.inputs.{field}", config.inputs[field], words)
 
     def make_image(stats: Any, batch: Batch, key: jax.Array | None, train: bool) -> Batch:
         image = images_of(config, batch)
@@ -215,8 +214,9 @@ def inputs(config: ConfigDict) -> Callable[[Any, Batch, jax.Array | None, bool],
 
 def images_of(config: ConfigDict, batch: Batch) -> jax.Array:
     """Cut at the epoch, coloured, resized, scaled."""
-    size, standard = config.inputs.size, config.inputs.scale == "standard"
-    picture = images.to_image(images.crop(batch["image"], batch["fraction"], n_frames(config)))
+    size = config.inputs.size
+    standard = config.inputs.scale == "standard"
+    picture = images.to_image(images.crop_frames(batch["image"], batch["fraction"], n_frames(config)))
     if config.inputs.colour == "jet":
         picture = 255 * images.colour(jnp.round(picture[..., 0]), images.jet(255))
         picture = images.resize(picture, size, size)
@@ -237,6 +237,16 @@ def loss(config: ConfigDict) -> Callable[[Any, Any, Batch], tuple[jax.Array, dic
     return per_example
 
 
-def predict(config: ConfigDict) -> Callable[[jax.Array], jax.Array]:
-    """Logits -> probabilities."""
-    return jax.nn.softmax
+TASK = Task(
+    classes=classes,
+    labels=labels,
+    source=source,
+    units=units,
+    fit=fit,
+    model=model,
+    backbone=backbone,
+    frozen=frozen,
+    pretrained=pretrained,
+    inputs=inputs,
+    loss=loss,
+)

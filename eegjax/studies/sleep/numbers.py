@@ -9,7 +9,8 @@ from ml_collections import ConfigDict
 from eegjax.data.sleep_edf.reader import EPOCH_S
 from eegjax.evaluate.calibration import brier_score, expected_calibration_error
 from eegjax.evaluate.classification import log_loss, per_class
-from eegjax.evaluate.comparison import Answers, compare
+from eegjax.evaluate.comparison import Answers, compare, confusion
+from eegjax.evaluate.names import number_name
 from eegjax.run.answers import class_names
 
 BLOCK_EPOCHS = 20  # ten minutes: longer than most stages last
@@ -26,11 +27,13 @@ def evaluate(config: ConfigDict, predictions: pd.DataFrame, baselines: pd.DataFr
     models = by_model(predictions, baselines)
     names = class_names(predictions)
     numbers = compare(models, names, EPOCH_S, BLOCK_EPOCHS)
-    scores = per_class(Answers(models[config.model.name], names).confusion().sum(0))
-    for column in scores.columns:
-        numbers |= {f"{column}_{name}": float(value) for name, value in zip(names, scores[column], strict=True)}
-    for place, (name, frame) in enumerate(models.items()):
-        numbers |= {f"{name}_{key}" if place else key: value for key, value in _probabilistic(frame, names).items()}
+    classes = per_class(confusion(models[config.model.name], names))
+    for column in classes.columns:
+        numbers |= {f"{column}_{name}": float(value) for name, value in zip(names, classes[column], strict=True)}
+    first = next(iter(models))
+    for name, frame in models.items():
+        scores = _probabilistic(frame, names)
+        numbers |= {number_name(key, "" if name == first else name): value for key, value in scores.items()}
     return numbers
 
 

@@ -11,7 +11,7 @@ from ml_collections import ConfigDict
 
 from eegjax.data.sleep_edf.reader import STAGES
 from eegjax.evaluate.classification import balanced_one_vs_all, mean_of_defined, per_class
-from eegjax.evaluate.paper_interval import paper_interval
+from eegjax.evaluate.paper_interval import compute_paper_interval
 
 
 def _numbers(text: str) -> np.ndarray:
@@ -198,7 +198,9 @@ def _low_mean_high(numbers: tuple[float, float, float]) -> str:
 
 def _interval_cells(confusion: np.ndarray) -> dict[str, str]:
     scores = per_class(confusion)
-    return {long: _low_mean_high(paper_interval(scores[metric].to_numpy())) for metric, (_, long) in METRICS.items()}
+    return {
+        long: _low_mean_high(compute_paper_interval(scores[metric].to_numpy())) for metric, (_, long) in METRICS.items()
+    }
 
 
 def _bootstrap_cells(intervals: Mapping[str, tuple[float, float, float]]) -> dict[str, str]:

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from eegjax.data.formats.annotations import stage_texts, write_edf_annotations, write_epochs_tsv
+from eegjax.data.formats.annotations import make_stage_texts, write_edf_annotations, write_epochs_tsv
 from eegjax.data.sleep_edf.reader import LABELS, STAGES, Pair, read_hypnogram, read_recording
 from eegjax.errors import UserError
 
@@ -57,10 +57,12 @@ def test_columns_that_do_not_fit_are_refused(tmp_path: Path) -> None:
 
 
 def test_stages_are_named_as_edf_plus_does() -> None:
-    assert stage_texts(["W", "N1", "N3", "R", "?"], AASM) == [f"Sleep stage {x}" for x in ("W", "N1", "N3", "R", "?")]
-    assert stage_texts(STAGES, STAGES) == [f"Sleep stage {x}" for x in "W1234R"]
+    assert make_stage_texts(["W", "N1", "N3", "R", "?"], AASM) == [
+        f"Sleep stage {x}" for x in ("W", "N1", "N3", "R", "?")
+    ]
+    assert make_stage_texts(STAGES, STAGES) == [f"Sleep stage {x}" for x in "W1234R"]
     for names in (AASM, STAGES):
-        assert [STAGES[LABELS[text]] for text in stage_texts(names, names)] == list(names)
+        assert [STAGES[LABELS[text]] for text in make_stage_texts(names, names)] == list(names)
 
 
 # ---- the annotations
@@ -73,12 +75,12 @@ def test_our_own_reader_gets_the_same_stages(runs: list[tuple[str, int]]) -> Non
     expected = [STAGES.index(stage) if stage in STAGES else -1 for stage in stages]
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "a.edf"
-        write_edf_annotations(path, 30.0 * np.arange(len(stages)), 30.0, stage_texts(stages, STAGES), START)
+        write_edf_annotations(path, 30.0 * np.arange(len(stages)), 30.0, make_stage_texts(stages, STAGES), START)
         np.testing.assert_array_equal(read_hypnogram(path), expected)
 
 
 def test_mne_reads_runs_with_their_durations(tmp_path: Path) -> None:
-    texts = stage_texts(["W", "W", "N2", "N2", "N2", "R", "R"], AASM)
+    texts = make_stage_texts(["W", "W", "N2", "N2", "N2", "R", "R"], AASM)
     onset_s = [0.0, 30.0, 60.0, 90.0, 150.0, 180.0, 210.0]  # the epoch at 120 s is missing
     read = mne.read_annotations(write_edf_annotations(tmp_path / "a.edf", onset_s, 30.0, texts, START))
     np.testing.assert_allclose(read.onset, [0, 60, 150, 180])
@@ -121,7 +123,7 @@ def test_predictions_can_serve_as_the_hypnogram_of_their_recording(tmp_path: Pat
     when = {"recording": edfio.Recording(startdate=start.date()), "starttime": start.time()} if start else {}
     edfio.Edf([signal], **when).write(tmp_path / "a-PSG.edf")
     path = tmp_path / "a-Hypnogram.edf"
-    write_edf_annotations(path, 30.0 * np.arange(4), 30.0, stage_texts(["W", "N1", "R", "N3"], AASM), start)
+    write_edf_annotations(path, 30.0 * np.arange(4), 30.0, make_stage_texts(["W", "N1", "R", "N3"], AASM), start)
     recording = read_recording(Pair("a", "a", "1", tmp_path / "a-PSG.edf", path))
     np.testing.assert_array_equal(recording.stages, [0, 1, 5, 3])
     if start:

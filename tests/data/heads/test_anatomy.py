@@ -11,7 +11,7 @@ from scipy.spatial import ConvexHull, cKDTree
 from scipy.spatial.transform import Rotation
 
 from eegjax.data.formats.freesurfer import read_surface
-from eegjax.data.heads.anatomy import Anatomy, cortex_of, head_files, montage, read_anatomy, warped
+from eegjax.data.heads.anatomy import Anatomy, describe_cortex, find_head_files, make_montage, read_anatomy, warp
 from eegjax.data.heads.surfaces import icosphere, vertex_normals
 from eegjax.errors import UserError
 
@@ -44,7 +44,7 @@ def inside(surface: np.ndarray, points: np.ndarray) -> np.ndarray:
 
 
 def test_the_montage_is_mnes_in_head_coordinates():
-    ch_names, positions, centre = montage(128)
+    ch_names, positions, centre = make_montage(128)
     info = mne.create_info(list(ch_names), 1.0, "eeg")
     info.set_montage("biosemi128")
     expected = np.array([channel["loc"][:3] for channel in info["chs"]])
@@ -54,15 +54,15 @@ def test_the_montage_is_mnes_in_head_coordinates():
 
 
 def test_the_sphere():
-    anatomy = read_anatomy("sphere", head_files("sphere", None))
-    _, _, centre = montage(128)
+    anatomy = read_anatomy("sphere", find_head_files("sphere", None))
+    _, _, centre = make_montage(128)
     for points, radius_mm in ((anatomy.scalp, 95.0), (anatomy.outer_skull, 92.15), (anatomy.inner_skull, 87.4)):
         np.testing.assert_allclose(1000 * np.linalg.norm(points - centre, axis=1), radius_mm, rtol=1e-12)
 
 
 def test_the_template_is_in_head_coordinates():
     """Its fiducials, which aren't read, are where MNE's head coordinates have them."""
-    files = head_files("template", None)
+    files = find_head_files("template", None)
     anatomy = read_anatomy("template", files)
     assert (len(anatomy.scalp), len(anatomy.inner_skull), anatomy.outer_skull) == (2033, 10_242, None)
     fiducials, _ = mne.io.read_fiducials(files["trans"].with_name("fsaverage-fiducials.fif"))
@@ -76,7 +76,7 @@ def test_the_template_is_in_head_coordinates():
 
 
 def test_a_subject_is_moved_to_head_coordinates(root):
-    anatomy = read_anatomy("ball", head_files("ball", root))
+    anatomy = read_anatomy("ball", find_head_files("ball", root))
     middle = TURN.T @ (MIDDLE_MM / 1000 - SHIFT_M)
     for points, radius_mm in zip(
         (anatomy.inner_skull, anatomy.outer_skull, anatomy.scalp), RADII_MM.values(), strict=True
@@ -89,41 +89,41 @@ def test_a_subject_is_moved_to_head_coordinates(root):
 
 def test_the_transform_may_lead_either_way(root):
     path = root / "subjects" / "ball" / "ball-trans.fif"
-    one = read_anatomy("ball", head_files("ball", root))
+    one = read_anatomy("ball", find_head_files("ball", root))
     mne.write_trans(path, mne.transforms.invert_transform(mne.read_trans(path)), overwrite=True)
-    np.testing.assert_allclose(read_anatomy("ball", head_files("ball", root)).scalp, one.scalp, atol=1e-7)
+    np.testing.assert_allclose(read_anatomy("ball", find_head_files("ball", root)).scalp, one.scalp, atol=1e-7)
     mne.write_trans(path, mne.transforms.Transform("meg", "head", np.eye(4)), overwrite=True)
     with pytest.raises(UserError, match=r"ball-trans.fif: .* from MEG device to head, not between head and MRI"):
-        read_anatomy("ball", head_files("ball", root))
+        read_anatomy("ball", find_head_files("ball", root))
 
 
 def test_missing_files_are_named(root):
     (root / "subjects" / "ball" / "bem" / "outer_skull.surf").unlink()
     (root / "subjects" / "ball" / "ball-trans.fif").unlink()
     with pytest.raises(UserError, match=r"ball/bem/outer_skull.surf, \S*ball-trans.fif: no such file"):
-        head_files("ball", root)
+        find_head_files("ball", root)
     with pytest.raises(UserError, match="'ball': a subject needs a root"):
-        head_files("ball", None)
+        find_head_files("ball", None)
     (root / "fsaverage5").mkdir()
     with pytest.raises(UserError, match=r"fsaverage5/pial_left.gii.gz, .*rh.aparc.annot: no such file"):
-        head_files("template", root)
+        find_head_files("template", root)
 
 
 def test_where_sources_lie_is_said_as_it_is(root, data_root):
-    said = {kind: cortex_of(kind, head_files(kind, root)) for kind in ("sphere", "template", "ball")}
+    said = {kind: describe_cortex(kind, find_head_files(kind, root)) for kind in ("sphere", "template", "ball")}
     assert said["sphere"] == "the sphere's volume"
     assert said["template"] == said["ball"] == "a shell 5 to 25 mm below its inner skull"
-    assert read_anatomy("template", head_files("template", root)).cortex is None
+    assert read_anatomy("template", find_head_files("template", root)).cortex is None
     real = data_root / "inverse"
-    assert cortex_of("template", head_files("template", real)) == "fsaverage5's cortex"
-    assert cortex_of("sample", head_files("sample", real)) == "grey matter of its segmentation"
+    assert describe_cortex("template", find_head_files("template", real)) == "fsaverage5's cortex"
+    assert describe_cortex("sample", find_head_files("sample", real)) == "grey matter of its segmentation"
 
 
 def test_warped_normals_stay_normal():
     directions, triangles = icosphere(4)
     matrix = np.array([[1.1, 0.1, 0.0], [-0.05, 0.9, 0.1], [0.0, 0.08, 1.05]])
     ball = Anatomy("ball", directions, None, directions, cortex=directions, normals=directions)
-    moved = warped(ball, matrix)
+    moved = warp(ball, matrix)
     np.testing.assert_allclose(moved.cortex, directions @ matrix.T)
     np.testing.assert_array_equal(moved.scalp, moved.inner_skull)
     assert moved.outer_skull is None
@@ -133,7 +133,7 @@ def test_warped_normals_stay_normal():
 
 
 def test_the_cortex_of_fsaverage5(data_root):
-    files = head_files("template", data_root / "inverse")
+    files = find_head_files("template", data_root / "inverse")
     anatomy = read_anatomy("template", files)
     assert anatomy.cortex is not None
     assert anatomy.normals is not None
@@ -159,14 +159,14 @@ def test_a_broken_cortex(data_root, tmp_path):
     for path in folder.iterdir():
         path.chmod(0o644)
     shutil.copy(folder / "pial_left.gii.gz", folder / "white_left.gii.gz")
-    read_anatomy("template", head_files("template", tmp_path))  # zero thickness is odd, but no error
+    read_anatomy("template", find_head_files("template", tmp_path))  # zero thickness is odd, but no error
     (folder / "white_left.gii.gz").write_bytes((folder / "white_left.gii.gz").read_bytes()[:5000])
     with pytest.raises(UserError, match=r"white_left.gii.gz: broken"):
-        read_anatomy("template", head_files("template", tmp_path))
+        read_anatomy("template", find_head_files("template", tmp_path))
 
 
 def test_the_sample_head(data_root):
-    anatomy = read_anatomy("sample", head_files("sample", data_root / "inverse"))
+    anatomy = read_anatomy("sample", find_head_files("sample", data_root / "inverse"))
     assert anatomy.cortex is not None
     cortex = anatomy.cortex[::10]
     share = inside(anatomy.inner_skull, cortex).mean()

@@ -15,7 +15,7 @@ from scipy.spatial.distance import cdist
 
 from eegjax.data.heads import heads
 from eegjax.data.heads import models as head_models
-from eegjax.data.heads.heads import Head, HeadSpec, heads_of, make_head, read_head, write_head
+from eegjax.data.heads.heads import Head, HeadSpec, list_heads, make_head, read_head, write_head
 from eegjax.errors import UserError
 
 SPEC = HeadSpec("sphere", n_sources=90, n_chans=32)
@@ -35,8 +35,8 @@ def head(cache: Path) -> Head:
 def _coarse() -> Iterator[None]:
     """Boundary elements of 162 vertices per surface: a tenth of the time."""
     with pytest.MonkeyPatch.context() as patch:
-        coarse = partial(head_models.boundary_element_conductor, subdivisions=2)
-        patch.setattr(head_models, "boundary_element_conductor", coarse)
+        coarse = partial(head_models.make_boundary_element_conductor, subdivisions=2)
+        patch.setattr(head_models, "make_boundary_element_conductor", coarse)
         yield
 
 
@@ -141,7 +141,7 @@ def test_every_field_of_a_spec_has_its_file(head, cache, monkeypatch):
 
 def test_other_files_are_another_head(head, tmp_path, monkeypatch):
     file, paths = tmp_path / "inner_skull.surf", []
-    monkeypatch.setattr(heads, "head_files", lambda kind, root: {"inner_skull": file})
+    monkeypatch.setattr(heads, "find_head_files", lambda kind, root: {"inner_skull": file})
     monkeypatch.setattr(heads, "read_anatomy", lambda kind, files: None)
     monkeypatch.setattr(heads, "_make", lambda spec, anatomy: head)
     monkeypatch.setattr(heads, "write_head", lambda path, head: paths.append(path))
@@ -223,19 +223,19 @@ def test_a_warped_sphere_is_a_sphere(tmp_path):
 
 
 def test_heads_of_a_root(tmp_path):
-    made = heads_of(None, SPEC._replace(kind="template"))
+    made = list_heads(None, SPEC._replace(kind="template"))
     assert [(spec.kind, spec.warp) for spec in made] == [("template", warp) for warp in range(4)]
     assert {spec.n_sources for spec in made} == {90}
     for name in ("zoe", "adam"):
         (tmp_path / "subjects" / name / "bem").mkdir(parents=True)
-    found = heads_of(tmp_path, n_heads=3)
+    found = list_heads(tmp_path, n_heads=3)
     assert [(spec.kind, spec.warp) for spec in found] == [("adam", 0), ("zoe", 0), ("template", 0)]
-    assert [spec.kind for spec in heads_of(tmp_path, n_heads=1)] == ["adam"]
-    assert [(spec.kind, spec.warp) for spec in heads_of(tmp_path, SPEC, 2)] == [("sphere", 0), ("sphere", 1)]
+    assert [spec.kind for spec in list_heads(tmp_path, n_heads=1)] == ["adam"]
+    assert [(spec.kind, spec.warp) for spec in list_heads(tmp_path, SPEC, 2)] == [("sphere", 0), ("sphere", 1)]
     (tmp_path / "empty").mkdir()
     for root in (tmp_path / "empty", tmp_path / "nowhere"):
         with pytest.raises(UserError, match="no head here, expected subjects/NAME/bem"):
-            heads_of(root)
+            list_heads(root)
 
 
 @pytest.mark.parametrize(
@@ -270,7 +270,7 @@ def test_a_subject_without_its_files(tmp_path):
 @pytest.mark.usefixtures("_coarse")
 def test_the_sample_head(data_root, tmp_path, caplog):
     root = data_root / "inverse"
-    assert [spec.kind for spec in heads_of(root)] == ["sample", "template", "template", "template"]
+    assert [spec.kind for spec in list_heads(root)] == ["sample", "template", "template", "template"]
     head = make_head(SPEC._replace(kind="sample", n_chans=128, n_sources=200), root, tmp_path)
     assert_sound(head, 128, 200)
     assert 0.8e-6 < 1e-8 * np.median(np.abs(head.lead_field).max(axis=0)) < 1.05e-6

@@ -10,8 +10,8 @@ from scipy.spatial.transform import Rotation
 from scipy.special import eval_legendre
 
 from eegjax.data.heads import models
-from eegjax.data.heads.anatomy import Anatomy, head_files, montage, read_anatomy, warped
-from eegjax.data.heads.surfaces import Surface, icosphere, surface_of
+from eegjax.data.heads.anatomy import Anatomy, find_head_files, make_montage, read_anatomy, warp
+from eegjax.data.heads.surfaces import Surface, icosphere, make_surface
 from eegjax.errors import UserError
 
 N_SOURCES = 100
@@ -77,8 +77,8 @@ class Ball:
 
     def __init__(self, n_chans: int = 32) -> None:
         self.anatomy = read_anatomy("sphere", {})
-        self.scalp = models.scalp_of(self.anatomy)
-        self.inner_skull = surface_of(self.anatomy.inner_skull, self.scalp.centre)
+        self.scalp = models.make_scalp(self.anatomy)
+        self.inner_skull = make_surface(self.anatomy.inner_skull, self.scalp.centre)
         self.electrodes = models.place_electrodes(n_chans, self.scalp)
         self.sources, self.normals, self.depths, _ = models.place_sources(self.anatomy, self.inner_skull, N_SOURCES)
 
@@ -86,7 +86,7 @@ class Ball:
         turn = np.eye(3) if turn is None else turn
         centre = self.scalp.centre
         electrodes, sources = ((p - centre) @ turn.T + centre for p in (self.electrodes.positions_m, self.sources))
-        return models.lead_field(conductor, self.scalp, self.electrodes.ch_names, electrodes, sources)
+        return models.compute_lead_field(conductor, self.scalp, self.electrodes.ch_names, electrodes, sources)
 
 
 @pytest.fixture(scope="module")
@@ -96,7 +96,7 @@ def ball() -> Ball:
 
 @pytest.fixture(scope="module")
 def conductor(ball: Ball) -> object:
-    return models.sphere_conductor(ball.scalp, 0.006)
+    return models.make_sphere_conductor(ball.scalp, 0.006)
 
 
 @pytest.fixture(scope="module")
@@ -162,7 +162,7 @@ def test_a_radial_dipole_is_seen_alike_all_around(ball, conductor):
     electrodes = np.concatenate([electrodes, ball.scalp.centre + np.array([[0, 0, 0.095]])])
     names = [f"E{number}" for number in range(13)]
     source = ball.scalp.centre + np.array([[0, 0, 0.06]])
-    field = models.lead_field(conductor, ball.scalp, names, electrodes, source)[:, 0]
+    field = models.compute_lead_field(conductor, ball.scalp, names, electrodes, source)[:, 0]
     np.testing.assert_allclose(field[:12, 2], field[0, 2], rtol=1e-5)
     assert field[12, 2] > field[0, 2]
     np.testing.assert_allclose(field[:12, 0], field[0, 0] * ring.real, atol=1e-5 * np.abs(field).max())
@@ -178,7 +178,7 @@ def test_turning_all_together_changes_nothing(ball, conductor, field, seed):
 
 def test_a_skull_that_conducts_less_lets_less_through(ball, field):
     sizes = [
-        np.linalg.norm(ball.lead_field(models.sphere_conductor(ball.scalp, sigma)), axis=(0, 2))
+        np.linalg.norm(ball.lead_field(models.make_sphere_conductor(ball.scalp, sigma)), axis=(0, 2))
         for sigma in (0.002, 0.004, 0.012)
     ]
     sizes.insert(2, np.linalg.norm(field, axis=(0, 2)))
@@ -201,7 +201,7 @@ def three_shells(ball: Ball) -> np.ndarray:
 )
 def test_boundary_elements_come_near_the_series(ball, three_shells, subdivisions, deep, shallow, weak):
     truth = three_shells
-    field = ball.lead_field(models.boundary_element_conductor(ball.anatomy, 0.006, subdivisions))
+    field = ball.lead_field(models.make_boundary_element_conductor(ball.anatomy, 0.006, subdivisions))
     difference = relative_difference(field, truth)
     assert np.median(difference[ball.depths > 0.03]) < deep
     assert np.median(difference[ball.depths < 0.008]) < shallow
@@ -211,7 +211,7 @@ def test_boundary_elements_come_near_the_series(ball, three_shells, subdivisions
 
 
 def test_boundary_elements_with_another_skull(ball):
-    conductors = [models.boundary_element_conductor(ball.anatomy, sigma, 2) for sigma in (0.003, 0.006, 0.02)]
+    conductors = [models.make_boundary_element_conductor(ball.anatomy, sigma, 2) for sigma in (0.003, 0.006, 0.02)]
     sizes = [np.linalg.norm(ball.lead_field(conductor), axis=(0, 2)) for conductor in conductors]
     assert (np.diff(sizes, axis=0)[:, ball.depths > 0.02] > 0).all()
 
@@ -219,7 +219,7 @@ def test_boundary_elements_with_another_skull(ball):
 def test_the_outer_skull_lies_half_way_where_nobody_knows_it(ball):
     given = ball.anatomy._replace(outer_skull=ball.scalp.centre + 0.095 * 0.96 * icosphere(4)[0])
     one, other = (
-        models.boundary_element_conductor(anatomy, 0.006, 1)
+        models.make_boundary_element_conductor(anatomy, 0.006, 1)
         for anatomy in (given, ball.anatomy._replace(outer_skull=None))
     )
     np.testing.assert_allclose(one["solution"], other["solution"], atol=1e-9)
@@ -228,10 +228,10 @@ def test_the_outer_skull_lies_half_way_where_nobody_knows_it(ball):
 def test_surfaces_that_touch(ball):
     crossing = ball.anatomy._replace(outer_skull=ball.anatomy.inner_skull * [1, 1, 0.99])
     with pytest.raises(UserError, match=r"sphere: the skull is -\d.\d mm thick near x, y, z = .*, expected 2 mm"):
-        models.boundary_element_conductor(crossing, 0.006, 1)
+        models.make_boundary_element_conductor(crossing, 0.006, 1)
     thin = ball.anatomy._replace(outer_skull=ball.scalp.centre + 0.0935 * icosphere(3)[0])
     with pytest.raises(UserError, match=r"sphere: the scalp is 1.5 mm thick"):
-        models.boundary_element_conductor(thin, 0.006, 1)
+        models.make_boundary_element_conductor(thin, 0.006, 1)
 
 
 # ---- electrodes
@@ -240,7 +240,7 @@ def test_surfaces_that_touch(ball):
 @pytest.mark.parametrize("n_chans", [16, 128])
 def test_on_the_sphere_the_montage_fits(ball, n_chans):
     electrodes = models.place_electrodes(n_chans, ball.scalp)
-    ch_names, positions, _ = montage(n_chans)
+    ch_names, positions, _ = make_montage(n_chans)
     assert electrodes.ch_names == ch_names
     np.testing.assert_allclose(electrodes.positions_m, positions, atol=1e-6)
     assert electrodes.fit_mm.max() < 1e-3
@@ -249,15 +249,15 @@ def test_on_the_sphere_the_montage_fits(ball, n_chans):
 def test_a_montage_is_scaled_to_the_head(ball):
     """To an ellipsoid, exactly: nothing is left to project."""
     scale = np.array([0.9, 1.1, 0.95])
-    scalp = models.scalp_of(warped(ball.anatomy, np.diag(scale)))
+    scalp = models.make_scalp(warp(ball.anatomy, np.diag(scale)))
     electrodes = models.place_electrodes(32, scalp)
     np.testing.assert_allclose(electrodes.positions_m, ball.electrodes.positions_m * scale, atol=3e-4)
     assert electrodes.fit_mm.max() < 0.3
 
 
 def test_electrodes_are_on_the_template():
-    anatomy = read_anatomy("template", head_files("template", None))
-    scalp = models.scalp_of(anatomy)
+    anatomy = read_anatomy("template", find_head_files("template", None))
+    scalp = models.make_scalp(anatomy)
     electrodes = models.place_electrodes(128, scalp)
     assert np.linalg.norm(anatomy.scalp[:, None] - electrodes.positions_m, axis=2).min(axis=0).max() < 0.01
     assert np.median(electrodes.fit_mm) < 3
@@ -269,7 +269,7 @@ def test_electrodes_are_on_the_template():
 
 def test_a_cap_that_was_turned(ball):
     """On a sphere a turn is a turn: distances stay, and the farthest moved by its whole angle."""
-    electrodes = montage(128)[1]
+    electrodes = make_montage(128)[1]
     moved = models.misplace(electrodes, ball.scalp, 0.0, 5.0, np.random.default_rng(3))
     np.testing.assert_allclose(pdist(moved), pdist(electrodes), atol=1e-5)
     chord = 2 * 0.095 * np.sin(np.radians(5) / 2)
@@ -294,7 +294,7 @@ def lead_field_of(ball: Ball, conductor: object, **changes: object) -> np.ndarra
         "sources_m": ball.sources[:3],
         **changes,
     }
-    return models.lead_field(conductor, ball.scalp, **arguments)
+    return models.compute_lead_field(conductor, ball.scalp, **arguments)
 
 
 def test_electrodes_that_cant_be(ball, conductor):
@@ -346,8 +346,8 @@ def test_sources_fill_the_sphere(ball):
 
 
 def test_a_shell_where_the_cortex_is_unknown():
-    anatomy = read_anatomy("template", head_files("template", None))
-    inner_skull = surface_of(anatomy.inner_skull, anatomy.inner_skull.mean(axis=0))
+    anatomy = read_anatomy("template", find_head_files("template", None))
+    inner_skull = make_surface(anatomy.inner_skull, anatomy.inner_skull.mean(axis=0))
     sources, normals, depths, n_dropped = models.place_sources(anatomy, inner_skull, 150)
     assert n_dropped == 0
     to_skull = np.linalg.norm(anatomy.inner_skull[:, None] - sources, axis=2).min(axis=0)
@@ -383,17 +383,17 @@ def test_cortex_that_lies_too_high_is_left_out_and_counted(caplog):
 
 def test_the_sample_head_is_as_its_own_solution_has_it(data_root):
     """The solution that MNE's C programs made of 162 vertices per surface; 10 nA m make 0.9 µV at most places."""
-    files = head_files("sample", data_root / "inverse")
+    files = find_head_files("sample", data_root / "inverse")
     anatomy = read_anatomy("sample", files)
     assert anatomy.cortex is not None
-    scalp = models.scalp_of(anatomy)
-    inner_skull = surface_of(anatomy.inner_skull, anatomy.inner_skull.mean(axis=0))
+    scalp = models.make_scalp(anatomy)
+    inner_skull = make_surface(anatomy.inner_skull, anatomy.inner_skull.mean(axis=0))
     electrodes = models.place_electrodes(128, scalp)
     assert np.median(electrodes.fit_mm) < 3
     assert electrodes.fit_mm.max() < 20
     sources, _, depths, _ = models.place_sources(anatomy, inner_skull, 200)
-    coarse = models.boundary_element_conductor(anatomy, 0.006, 2)
-    field = models.lead_field(coarse, scalp, electrodes.ch_names, electrodes.positions_m, sources)
+    coarse = models.make_boundary_element_conductor(anatomy, 0.006, 2)
+    field = models.compute_lead_field(coarse, scalp, electrodes.ch_names, electrodes.positions_m, sources)
     truth = solved_in_c(data_root, electrodes, sources)
     sizes = np.linalg.norm(field, axis=(0, 2)) / np.linalg.norm(truth, axis=(0, 2))
     deep = depths > 0.015

@@ -8,7 +8,7 @@ from scipy.spatial import cKDTree
 from scipy.spatial.distance import cdist
 
 from eegjax.data.heads import surfaces as geometry
-from eegjax.data.heads.surfaces import Surface, icosphere, surface_of
+from eegjax.data.heads.surfaces import Surface, icosphere, make_surface
 
 CENTRE = np.array([0.003, -0.01, 0.045])
 RADIUS_M = 0.09
@@ -22,12 +22,12 @@ def unit_vectors(n: int, seed: int = 0) -> np.ndarray:
 
 @pytest.fixture(scope="module")
 def sphere() -> Surface:
-    return surface_of(CENTRE + RADIUS_M * icosphere(4)[0], CENTRE)
+    return make_surface(CENTRE + RADIUS_M * icosphere(4)[0], CENTRE)
 
 
 @pytest.fixture(scope="module")
 def ellipsoid() -> Surface:
-    return surface_of(CENTRE + SEMI_AXES * icosphere(4)[0], CENTRE)
+    return make_surface(CENTRE + SEMI_AXES * icosphere(4)[0], CENTRE)
 
 
 def volume(vertices: np.ndarray, triangles: np.ndarray) -> float:
@@ -58,7 +58,7 @@ def test_finer_icospheres_fill_the_sphere():
 @settings(max_examples=20)
 @given(st.integers(0, 1000), st.floats(0.01, 0.2), st.floats(0.9, 1.1))
 def test_projection_to_a_sphere_is_exact(seed, radius_m, share):
-    sphere = surface_of(CENTRE + radius_m * icosphere(3)[0], CENTRE)
+    sphere = make_surface(CENTRE + radius_m * icosphere(3)[0], CENTRE)
     directions = unit_vectors(20, seed)
     projected = geometry.project(sphere, CENTRE + share * radius_m * directions)
     np.testing.assert_allclose(np.linalg.norm(projected - CENTRE, axis=1), radius_m, rtol=1e-12)
@@ -86,7 +86,7 @@ def test_radii_between_vertices(ellipsoid):
     truth = 1 / np.sqrt((directions**2 / SEMI_AXES**2).sum(axis=1))
     np.testing.assert_allclose(geometry.radius(ellipsoid, directions), truth, atol=2.5e-4)
     np.testing.assert_allclose(geometry.radius(ellipsoid, ellipsoid.directions), ellipsoid.radii, rtol=1e-12)
-    sampled = geometry.sampled(ellipsoid, directions)
+    sampled = geometry.sample(ellipsoid, directions)
     np.testing.assert_allclose((((sampled.vertices - CENTRE) / SEMI_AXES) ** 2).sum(axis=1), 1, atol=7e-3)
 
 
@@ -101,7 +101,7 @@ def test_distances_to_an_ellipsoid(ellipsoid):
 
 def test_an_ellipsoid_is_fitted_exactly(ellipsoid):
     cap = ellipsoid.vertices[ellipsoid.vertices[:, 2] > 0.06]
-    centre, semi_axes = geometry.ellipsoid(cap)
+    centre, semi_axes = geometry.fit_ellipsoid(cap)
     np.testing.assert_allclose(centre, CENTRE, atol=1e-10)
     np.testing.assert_allclose(semi_axes, SEMI_AXES, rtol=1e-9)
 

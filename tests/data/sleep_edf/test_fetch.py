@@ -14,7 +14,7 @@ from mirror import Mirror, named, serving
 
 from eegjax.data.download import web
 from eegjax.data.sleep_edf import fetch as sleep_edf_files
-from eegjax.data.sleep_edf.fetch import fetch_sleep_edf, lights_off
+from eegjax.data.sleep_edf.fetch import fetch_sleep_edf, read_lights_off
 from eegjax.data.sleep_edf.reader import find_pairs
 from eegjax.errors import UserError
 
@@ -42,7 +42,7 @@ def test_the_39_nights_come_and_the_ordinary_reader_finds_them(mirror: Mirror, t
     assert len(pairs) == 39
     assert {pair.subject for pair in pairs} == {f"SC4{n:02d}" for n in range(20)}
     assert [pair.recording for pair in pairs if pair.subject == "SC413"] == ["SC4131"]
-    assert all(lights_off(pair.recording) for pair in pairs)
+    assert all(read_lights_off(pair.recording) for pair in pairs)
 
 
 def test_the_second_time_only_the_list_is_asked_for(mirror: Mirror, tmp_path: Path) -> None:
@@ -101,19 +101,19 @@ def test_the_nights_are_those_of_the_published_hypnograms(data_root: Path) -> No
     ],
 )
 def test_lights_off(recording: str, time: datetime.time | None) -> None:
-    assert lights_off(recording) == time
+    assert read_lights_off(recording) == time
 
 
 def test_every_night_of_the_table_has_its_time() -> None:
     for row in ROWS:
-        assert str(lights_off(row["fname"][:6])) == row["lights off"]
+        assert str(read_lights_off(row["fname"][:6])) == row["lights off"]
 
 
 def test_lights_off_does_not_import_mne() -> None:
     program = """
 import sys
-from eegjax.data.sleep_edf.fetch import lights_off
-assert lights_off("SC4001")
+from eegjax.data.sleep_edf.fetch import read_lights_off
+assert read_lights_off("SC4001")
 assert "mne" not in sys.modules
 """
     subprocess.run([sys.executable, "-c", program], check=True)

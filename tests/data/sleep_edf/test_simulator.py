@@ -16,7 +16,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from eegjax.data.sleep_edf import statistics
-from eegjax.data.sleep_edf.simulator import Night, score, simulate_night, stage_sequence, true_stages, write_night
+from eegjax.data.sleep_edf.simulator import Night, draw_stages, score, simulate_night, true_stages, write_night
 from eegjax.data.sleep_edf.statistics import DWELL_EDGES, DWELLS, TRANSITIONS
 from eegjax.errors import UserError
 
@@ -45,7 +45,7 @@ def dwells_and_transitions(nights: list[np.ndarray]) -> tuple[np.ndarray, np.nda
 @pytest.fixture(scope="module")
 def nights() -> list[np.ndarray]:
     """The true stages of 80 nights as long as the real ones are on average."""
-    return [stage_sequence(np.random.default_rng([5, night]), 1085) for night in range(80)]
+    return [draw_stages(np.random.default_rng([5, night]), 1085) for night in range(80)]
 
 
 @pytest.fixture(scope="module")
@@ -93,7 +93,7 @@ def test_a_night_begins_and_ends_awake_and_deep_sleep_comes_before_rem(nights):
 
 @pytest.mark.parametrize("n_epochs", [40, 41, 100])
 def test_a_short_night_holds_sleep_too(n_epochs):
-    stages = stage_sequence(np.random.default_rng(0), n_epochs)
+    stages = draw_stages(np.random.default_rng(0), n_epochs)
     assert stages.shape == (n_epochs,)
     assert stages.dtype == np.int8
     assert stages[0] == stages[-1] == 0

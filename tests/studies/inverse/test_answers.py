@@ -15,7 +15,7 @@ from eegjax import cli
 from eegjax.baselines import inverse as classical
 from eegjax.data.dataset import Dataset
 from eegjax.data.splits import Fold
-from eegjax.evaluate.points import points_above
+from eegjax.evaluate.points import find_points
 from eegjax.run.answers import INDEX_COLUMNS
 from eegjax.studies.inverse import answers as inverse_points
 from eegjax.studies.inverse import baselines as inverse_baselines
@@ -90,7 +90,7 @@ def chosen(config: ConfigDict, dataset: Dataset, fold: Fold, volumes: np.ndarray
     inside = {row: np.where(scene.masks[scene.number[row]], volumes[row], 0) for row in fold.test.tolist()}
     fitting = []
     for neighbourhood in (1, 3):
-        points = {row: points_above(volume, threshold, neighbourhood) for row, volume in inside.items()}
+        points = {row: find_points(volume, threshold, neighbourhood) for row, volume in inside.items()}
         if all(said.get(row, set()) == set(map(tuple, some)) for row, some in points.items()):
             fitting.append(neighbourhood)
     (neighbourhood,) = fitting

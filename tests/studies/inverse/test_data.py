@@ -13,7 +13,7 @@ from eegjax import cli, commands
 from eegjax.data import splits
 from eegjax.data.feed import gather
 from eegjax.errors import UserError
-from eegjax.signal.minimum_norm import apply, make_operator
+from eegjax.signal.minimum_norm import apply_operator, make_operator
 from eegjax.studies.inverse import data as inverse_data
 from eegjax.studies.inverse import heads as inverse_heads
 from eegjax.studies.inverse import network as inverse_network
@@ -109,7 +109,7 @@ def test_the_eloreta_volume_holds_the_greatest_estimate_of_each_voxel(configure)
     for row, voltage, volume in zip(rows, voltages, seen, strict=True):
         nominal = inverse_heads.of_dataset(config, dataset)[inverse_heads.number_of_recording(dataset)[row]][0]
         operator = make_operator(nominal.lead_field, "eLORETA", lambda2=inverse_data.LAMBDA2)
-        estimate = np.asarray(apply(operator, voltage))
+        estimate = np.asarray(apply_operator(operator, voltage))
         wanted = np.zeros((16, 16, 16))
         voxels = inverse_heads.grids(config, nominal)[1].to_voxel(nominal.sources_m * 1e3)
         np.maximum.at(wanted, tuple(voxels.T), estimate / estimate.max())
@@ -141,7 +141,7 @@ def test_a_head_left_out_is_tested_only_and_is_not_what_it_is_taken_for(configur
     config = configure("standard,size=tiny")
     dataset = inverse_data.prepare(config)
     (fold,) = folds_of(config, dataset)
-    splits.check([fold])
+    splits.check_folds([fold])
     heads = dataset.index["subject"].to_numpy()
     assert fold.name == "sphere left out"
     assert set(heads[fold.test]) == {"sphere"}
@@ -211,7 +211,7 @@ def test_coloured_noise_has_the_covariance_it_claims(configure) -> None:
         ({"data__n_chans": 100}, ("n_chans: 100", "16, 32, 64, 128")),
         ({"data__head": "spere"}, ("'spere'", "Did you mean 'sphere'?")),
         ({"protocol": "standard", "data__root": "nowhere"}, ("nowhere: no head here", "subjects/NAME/bem")),
-        ({"data__root": "heads"}, ("config.data.root is heads", "configs/inverse.py:standard")),
+        ({"data__root": "heads"}, ("config.data.root is heads", "eegjax run inverse:standard")),
         ({"data__patches__snr_db": (30.0, 0.0)}, ("snr_db", "lower end of a range first")),
         ({"test__radius": 7.0}, ("config.test.radius is 7", "one of config.test.radii")),
         ({"test__classical": ("eLoreta",)}, ("'eLoreta'", "MNE, dSPM, sLORETA, eLORETA, LCMV")),

@@ -17,6 +17,7 @@ from safetensors.numpy import load_file
 from eegjax import cli
 from eegjax.data.dataset import Dataset
 from eegjax.data.feed import gather
+from eegjax.run.member import list_members
 from eegjax.run.network import Network, Timing
 from eegjax.studies.inverse import answers as inverse_points
 from eegjax.studies.inverse import baselines as inverse_baselines
@@ -25,7 +26,7 @@ from eegjax.studies.inverse import heads as inverse_heads
 from eegjax.studies.inverse import network as inverse_network
 from eegjax.studies.inverse import samples as inverse_samples
 from eegjax.studies.inverse.folds import folds as folds_of
-from eegjax.studies.inverse.study import STUDY
+from eegjax.studies.inverse.network import TASK
 from eegjax.train.log import MetricLog
 
 ROOT = Path(__file__).parents[3]
@@ -250,9 +251,10 @@ def runs(config: ConfigDict, dataset: Dataset, tmp_path_factory) -> dict[int, Ru
         one = config.copy_and_resolve_references()
         one.run.space = space
         (fold,) = folds_of(one, dataset)
-        network, folder = Network(one, STUDY, dataset, [(fold, 0)], Timing()), tmp_path_factory.mktemp(f"space_{space}")
+        network = Network(one, TASK, dataset, list_members("v_net", [fold], 0, 1), Timing())
+        folder = tmp_path_factory.mktemp(f"space_{space}")
         log = MetricLog(folder, True, False)
-        found[space] = Run(network, folder, network.run([0], folder / "checkpoints" / "v_net-000-000", log))
+        found[space] = Run(network, folder, network.run(network.members, folder / "checkpoints" / "v_net-000-000", log))
     return found
 
 

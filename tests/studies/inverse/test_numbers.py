@@ -8,7 +8,7 @@ import pytest
 from ml_collections import ConfigDict
 
 from eegjax.errors import UserError
-from eegjax.evaluate.points import area, f1_curve
+from eegjax.evaluate.points import area_under_curve, f1_curve
 from eegjax.studies.inverse.numbers import SLIPS, by_model, curves, difference, evaluate, headline, metric, samples_of
 
 RADII = (0.0, 5.0, 10.0)
@@ -54,7 +54,7 @@ def test_numbers_are_those_counted_by_hand() -> None:
     assert numbers["f1"] == pytest.approx(0.75)
     assert numbers["f1_sd"] == numbers["f1_sd_at_5"] == pytest.approx(0.25)
     assert [numbers[f"f1_at_{radius}"] for radius in (0, 5, 10)] == pytest.approx([0.5, 0.75, 0.75])
-    assert numbers["area"] == pytest.approx((area(RADII, [0, 0.5, 0.5]) + 1) / 2)
+    assert numbers["area"] == pytest.approx((area_under_curve(RADII, [0, 0.5, 0.5]) + 1) / 2)
     assert (numbers["f1_low"], numbers["f1_high"]) == pytest.approx((0.5, 1.0))
     assert (numbers["error_mm"], numbers["auc"]) == (5.0, 0.9)
     assert np.isnan(numbers["emd_mm"])

@@ -105,7 +105,7 @@ def test_the_papers_settings_are_as_published(argument: str, own: dict[str, Any]
 def test_tables_train_each_network_as_its_own_configuration_does() -> None:
     """Batches and decay stand in the configuration and in the rows: they have to be the same ones."""
     seen = set()
-    for fields in rows("paper").values():
+    for fields in rows(configure("paper")).runs.values():
         name = fields["model.name"]
         config = flat(configure(f"paper,model={name}"))
         assert {field: fields[field] for field in V_NET} == {field: config[field] for field in V_NET}
@@ -115,7 +115,20 @@ def test_tables_train_each_network_as_its_own_configuration_does() -> None:
         seen.add(name)
     assert seen == {"v_net", "u_net"} == set(NETWORKS)
     for protocol in ("demo", "standard"):
-        assert not any(set(V_NET) & set(fields) for fields in rows(protocol).values())
+        assert not any(set(V_NET) & set(fields) for fields in rows(configure(protocol)).runs.values())
+
+
+@pytest.mark.parametrize("keys", ["", ",model=u_net", ",splits=search,size=tiny", ",size=small"])
+def test_batches_and_decay_that_were_set_stay(keys: str) -> None:
+    """The rows leave alone what the user gave, and take nothing of the keys for given."""
+    plain = rows(configure(f"paper{keys}")).runs
+    assert plain == rows(configure("paper")).runs
+    config = configure(f"paper{keys}")
+    config.train.batch_size = 3
+    for row, fields in rows(config).runs.items():
+        assert fields == {name: value for name, value in plain[row].items() if name != "train.batch_size"}
+    config.test.classical = ("MNE",)
+    assert not any("test.classical" in fields for fields in rows(config).runs.values())
 
 
 def test_other_protocols_have_none_of_it() -> None:
@@ -170,7 +183,7 @@ def test_depth_0_is_all_levels_and_more_than_there_are_is_refused() -> None:
 def folds(n_samples: int, kind: str, **fields: Any) -> splits.Fold:
     dataset = SimpleNamespace(index=pd.DataFrame({"subject": np.arange(n_samples) % 4}))
     (fold,) = folds_of(configure(f"paper,splits={kind}", **fields), dataset)
-    splits.check([fold])
+    splits.check_folds([fold])
     return fold
 
 

@@ -10,7 +10,7 @@ import pytest
 from ml_collections import ConfigDict
 
 from eegjax import cli, commands
-from eegjax.evaluate.points import points_above
+from eegjax.evaluate.points import find_points
 from eegjax.files import read_json
 from eegjax.run import prepare as public
 from eegjax.studies.inverse import data as inverse_data
@@ -72,7 +72,7 @@ def test_predicted_points_are_voxels_of_the_volumes_beside_above_the_threshold(
         np.testing.assert_allclose(found["value"], volumes[place][tuple(voxels.astype(int).T)])
         np.testing.assert_allclose(found[["x_mm", "y_mm", "z_mm"]], grid.to_mm(voxels))
         assert (found["value"] > threshold).all()
-        assert set(map(tuple, voxels)) <= set(map(tuple, points_above(volumes[place], threshold)))
+        assert set(map(tuple, voxels)) <= set(map(tuple, find_points(volumes[place], threshold)))
         assert not volumes[place][~scene.masks[scene.number[example]]].any()
 
 

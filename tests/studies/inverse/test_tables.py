@@ -15,11 +15,13 @@ from ml_collections import ConfigDict
 from eegjax import cli
 from eegjax.files import read_json, write_json
 from eegjax.report.page import write_page
-from eegjax.studies.inverse.compare import gathered, rows
+from eegjax.run import gather
+from eegjax.run.finished import read as read_run
+from eegjax.studies.inverse.compare import compare, rows
 from eegjax.studies.inverse.figures import figures
 from eegjax.studies.inverse.numbers import evaluate
 from eegjax.studies.inverse.paper import N_VOXELS, RADII, RANDOM_POINTS, quirks, random_curve
-from eegjax.studies.inverse.tables import Finished, _head, some_radii, tables, title_of, verdict
+from eegjax.studies.inverse.tables import _head, some_radii, tables, title_of
 
 ROOT = Path(__file__).parents[3]
 N_SAMPLES, N_VOXELS_HERE, N_STEPS = 10, 16, 30
@@ -152,6 +154,7 @@ def make(folder: Path, config: ConfigDict, networks: tuple[str, ...] = ("v_net",
     recordings = [recording(0, spec(), spec()), recording(1, OTHER_HEAD, spec(), trained=False, coloured=True)]
     write_json(folder / "card.json", {"recordings": recordings, "simulated": True})
     write_json(folder / "config.json", {"config": config.to_dict()})
+    write_json(folder / "environment.json", {"starts": []})
     lines = [line for name in networks for line in logged(name)]
     (folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     explained(folder / "explanations", networks)
@@ -214,21 +217,18 @@ def test_points_have_a_row_per_model_with_the_runs_numbers(demo: Path) -> None:
 
 def test_better_and_worse_are_seen_from_the_row(demo: Path) -> None:
     table, numbers = read(demo, "results_points"), read_json(demo / "metrics.json")
-    column = table["F1 minus V-Net's"]
+    column = table["F1 minus that of V-Net"]
     assert column["V-Net"] == ""
     assert column["10 random points"].startswith("-")
-    assert column["10 random points"].endswith(" worse")
+    assert column["10 random points"].endswith(" significantly worse")
     low, high = (numbers[f"difference_to_random_10_{end}"] for end in ("low", "high"))
     assert f"[{-high:.3f}, {-low:.3f}]" in column["10 random points"]
-    assert verdict(0.1, 0.01, 0.2).endswith("] better")
-    assert verdict(0.1, -0.01, 0.2).endswith("]")
-    assert verdict(float("nan"), 0.0, 0.0) == "–"
 
 
 def test_notes_say_what_the_numbers_rest_on(demo: Path) -> None:
     text = notes(demo, "results_points")
     assert text.startswith(
-        "**SIMULATED DATA: Sources, demo: tested on 9 samples of 2 heads, and 1 without any source**"
+        "**SIMULATED DATA: Source localisation, demo: 9 test samples of 2 heads, and 1 without any source**"
     )
     assert "25 mm are 2.1 voxels." in text
     assert "over samples (1000 draws)" in text
@@ -386,7 +386,7 @@ def test_figures_have_the_papers_names_and_stand_on_the_page(demo: Path) -> None
     page = write_page(demo, "inverse, demo").read_text()
     heading = re.search(r"<h2>Tables</h2>\n<h3>([^<]*)</h3>", page)
     assert heading is not None
-    assert heading[1].startswith("SIMULATED DATA: Sources")
+    assert heading[1].startswith("SIMULATED DATA: Source localisation")
 
 
 def test_figure_4_has_the_numbers_of_the_run(demo: Path, saved: Mapping[str, list[Figure]]) -> None:
@@ -439,7 +439,7 @@ def test_a_run_of_silent_samples_is_drawn(tmp_path: Path) -> None:
     for name, frame in frames.items():
         frame.to_parquet(folder / f"{name}.parquet", index=False)
     write_json(folder / "metrics.json", evaluate(configure("demo"), **frames) | {"simulated": True})
-    assert "tested on 0 samples of 1 head, and 1 without any source" in tables(folder)
+    assert "0 test samples of 1 head, and 1 without any source" in tables(folder)
     names = [path.stem for path in figures(folder)]
     assert names == ["figure_1_metric", "figure_2_losses", "figure_3_points", "figure_4_f1", "paper_metric"]
 
@@ -448,7 +448,7 @@ def test_a_run_of_silent_samples_is_drawn(tmp_path: Path) -> None:
 
 
 def test_rows_are_networks_formulations_and_points() -> None:
-    found = rows("standard")
+    found = rows(configure("standard")).runs
     keys = ("model.name", "train.loss", "data.dilation")
     assert len({tuple(fields[key] for key in keys) for fields in found.values()}) == len(found) == 8
     first, *others = found
@@ -466,29 +466,30 @@ def compared(tmp_path_factory: pytest.TempPathFactory, saved: Mapping[str, list[
     """Three of the runs, compared: (place, what was printed, the first's folder)."""
     root = tmp_path_factory.mktemp("compared")
     folders, place = {}, root / "tables"
-    for number, row in enumerate(name for name in rows("demo") if name.startswith("V-Net, c") or "U-Net, r" in name):
-        fields = {key.replace(".", "__"): value for key, value in rows("demo")[row].items()}
+    runs = rows(configure("demo")).runs
+    for number, row in enumerate(name for name in runs if name.startswith("V-Net, c") or "U-Net, r" in name):
+        fields = {key.replace(".", "__"): value for key, value in runs[row].items()}
         network = fields["model__name"]
         folders[row] = make(root / str(number), configure("demo", **fields), (network,), **{network: 3.0 * number})
-    (place / "tables").mkdir(parents=True)
-    for name in ("V_Net_heads.md", "V_Net_paper_metric.csv", "V_Net_results_points.md"):
-        (place / "tables" / name).touch()
-    return place, gathered(folders, place), next(iter(folders.values()))
+    first, folder = next(iter(folders.items()))
+    tables(folder)
+    gather.copy(first, folder, place, rows(configure("demo")).once)
+    return place, compare(folders, place), next(iter(folders.values()))
 
 
 def test_runs_are_compared_on_their_samples_beside_the_firsts_baselines(compared: tuple[Path, str, Path]) -> None:
     place, printed, first = compared
     table = read(place, "comparison")
-    networks = [row for row in rows("demo") if row.startswith("V-Net, c") or "U-Net, r" in row]
+    networks = [row for row in rows(configure("demo")).runs if row.startswith("V-Net, c") or "U-Net, r" in row]
     assert list(table.index) == [*networks, *map(title_of, BASELINES)]
-    column = table["F1 minus the first row's"]
+    column = table["F1 minus that of the first row"]
     assert column[networks[0]] == ""
-    run = Finished(first)
+    run = read_run(first)
     f1 = [float(cell.split()[0]) for cell in table["F1 at 25 mm"]]
     assert f1[0] == pytest.approx(run.number("v_net", "f1"), abs=5e-4)
     for cell, own in zip(column[1:], f1[1:], strict=True):
         assert float(cell.split()[0]) == pytest.approx(own - f1[0], abs=2e-3)
-    assert "**SIMULATED DATA: Sources, demo: networks" in printed
+    assert "**SIMULATED DATA: Source localisation, demo: networks" in printed
 
 
 def test_quirks_of_some_runs_say_whose_they_are(compared: tuple[Path, str, Path]) -> None:
@@ -499,15 +500,17 @@ def test_quirks_of_some_runs_say_whose_they_are(compared: tuple[Path, str, Path]
 
 def test_what_all_runs_share_is_written_once(compared: tuple[Path, str, Path]) -> None:
     names = {path.name for path in (compared[0] / "tables").iterdir()}
-    assert not {"V_Net_heads.md", "V_Net_paper_metric.csv"} & names
-    assert {"heads.md", "paper_metric.csv", "V_Net_results_points.md", "comparison.md"} <= names
+    own = "V_Net_classification_plain_results_points.md"
+    assert {"heads.md", "paper_metric.csv", own, "comparison.md"} <= names
+    assert [name for name in names if name.endswith(("_heads.md", "_metric.csv"))] == ["paper_metric.csv"]
 
 
 def test_plain_and_dilated_are_drawn_side_by_side(
     compared: tuple[Path, str, Path], saved: Mapping[str, list[Figure]]
 ) -> None:
     names = {path.stem for path in (compared[0] / "figures").iterdir()}
-    assert names == {"figure_2_losses", "figure_4_f1", "losses_u_net_regression", "f1_u_net_regression"}
+    own = {"figure_2_losses", "figure_4_f1", "losses_u_net_regression", "f1_u_net_regression"}
+    assert names == {*own, "paper_metric"}
     for start in ("Loss in training: V-Net, classification", "F1 of predicted points: V-Net, classification"):
         axes = shown(saved, start).axes
         assert [axis.get_title() for axis in axes] == ["a: plain", "b: dilated"]

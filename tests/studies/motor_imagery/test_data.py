@@ -295,7 +295,7 @@ def test_a_reference_channel_is_0(configure, one_session: Path) -> None:
     made, eeg = prepared(configure, one_session, data__reference="Cz")
     assert not made[:, 9].any()
     np.testing.assert_allclose(made, eeg - eeg[:, 9:10], atol=1e-4)
-    with pytest.raises(UserError, match="reference: found 'Cx', expected one of Fz, FC3"):
+    with pytest.raises(UserError, match="reference is 'Cx'; there are Fz, FC3"):
         prepared(configure, one_session, data__reference="Cx")
 
 

@@ -76,6 +76,7 @@ def make(folder: Path, config: ConfigDict, tasks: tuple[str, ...], models: tuple
     write_json(folder / "metrics.json", {"simulated": config.protocol == "demo"})
     write_json(folder / "card.json", {"ch_names": CH_NAMES})
     write_json(folder / "config.json", {"config": config.to_dict()})
+    write_json(folder / "environment.json", {"starts": []})
     lines = [line for seed, pair in enumerate(pairs) if pair[0] in models for line in logged(*pair, seed)]
     (folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     for number, name in enumerate(models):
@@ -139,7 +140,7 @@ def test_simulated_figures_are_stamped_and_titled(demo: Path, saved: dict[str, l
 
 
 def test_answers_are_a_matrix_per_network(demo: Path, saved: dict[str, list[Figure]]) -> None:
-    axes = panels(shown(saved, "Tested trials"))
+    axes = panels(shown(saved, "Test trials"))
     assert [axis.get_title() for axis in axes] == [title_of(name) for name in NETWORKS]
     predictions = pd.read_parquet(demo / "predictions.parquet")
     for axis, name in zip(axes, NETWORKS, strict=True):
@@ -209,7 +210,7 @@ def test_every_task_has_its_own(saved: dict[str, list[Figure]], demo: Path, tmp_
     for task in ("four classes", "left or right"):
         some = [figure for name, drawn in saved.items() if name.endswith(f"in training, {task}") for figure in drawn]
         assert len(panels(some[-1])[0].lines) == len(SUBJECTS) + 1  # of this task's folds, and their mean
-    axes = panels(shown(saved, "Tested trials, both fists or both feet"))
+    axes = panels(shown(saved, "Test trials, both fists or both feet"))
     assert [text.get_text() for text in axes[0].get_xticklabels()] == ["feet", "tongue"]
     for title in set(saved) - before:
         assert "SIMULATED DATA" not in [text.get_text() for text in saved[title][0].texts]

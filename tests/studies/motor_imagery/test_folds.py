@@ -93,7 +93,7 @@ def task_of(fold: Fold) -> str:
 def closed(config: ConfigDict, dataset: Dataset) -> list[Fold]:
     """The folds, each closed by its own group, no name twice, and the same when asked again."""
     found = folds(config, dataset)
-    splits.check(found)
+    splits.check_folds(found)
     assert len({fold.name for fold in found}) == len(found)
     for fold, again in zip(found, folds(config, dataset), strict=True):
         assert fold.name == again.name
@@ -321,7 +321,7 @@ def test_folds_hold_all_classes_or_are_an_error(out: list[int], kind: str) -> No
         found = folds(configure("standard", splits__kind=kind, splits__n_folds=2), dataset)
     except UserError:
         return
-    splits.check(found)
+    splits.check_folds(found)
     for fold in found:
         for rows in (fold.train, fold.test):
             assert set(dataset.index["label"].iloc[rows]) == set(range(4))

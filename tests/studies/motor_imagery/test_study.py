@@ -54,7 +54,7 @@ def test_the_folder_is_whole(finished) -> None:
     for name in ("config.json", "folds.json", "card.json", "metrics.json", "predictions.parquet", "report.html"):
         assert (folder / name).exists()
     assert "SIMULATED DATA" in printed
-    for title in ("ShallowConvNet", "VAE + ConvNet", "CSP + LDA", "ceiling", "control", "guessing"):
+    for title in ("ShallowConvNet", "VAE + ConvNet", "CSP + LDA", "ceiling", "control", "chance level"):
         assert title in printed
 
 

@@ -16,16 +16,18 @@ from sklearn import metrics as sk
 
 from eegjax import cli
 from eegjax.data.dataset import Dataset
+from eegjax.evaluate.comparison import confusion
 from eegjax.files import read_json, write_json
-from eegjax.run import bounds
+from eegjax.run import bounds, gather
+from eegjax.run.answers import class_names
 from eegjax.studies.motor_imagery import compare as motor_imagery_compare
 from eegjax.studies.motor_imagery import network as motor_imagery_network
 from eegjax.studies.motor_imagery import tables as motor_imagery_report
-from eegjax.studies.motor_imagery.compare import COMPARISONS, gathered, rows
+from eegjax.studies.motor_imagery.compare import COMPARISONS, compare, rows
 from eegjax.studies.motor_imagery.folds import TASKS
 from eegjax.studies.motor_imagery.numbers import evaluate, paired
 from eegjax.studies.motor_imagery.paper import architectures, quirks
-from eegjax.studies.motor_imagery.tables import verdict
+from eegjax.studies.motor_imagery.tables import CHANCE
 
 ROOT = Path(__file__).parents[3]
 FOUR = ("left_hand", "right_hand", "feet", "tongue")
@@ -82,7 +84,11 @@ def finish(folder: Path, config: ConfigDict, frames: list[pd.DataFrame], baselin
     about = {"simulated": config.protocol == "demo", "n_examples": 0, "n_subjects": 0}
     write_json(folder / "metrics.json", evaluate(config, predictions, others) | about)
     write_json(folder / "card.json", {"dropped": {"artifact": 12, "nan": 0, "cut": 1}})
-    write_json(folder / "config.json", {"config": config.to_dict()})
+    named = config.copy_and_resolve_references()
+    names = predictions["model"].unique().tolist()
+    named.model.update({"name": names[0], "beside": tuple(names[1:])})
+    write_json(folder / "config.json", {"config": named.to_dict()})
+    write_json(folder / "environment.json", {"starts": []})
     return folder
 
 
@@ -135,8 +141,8 @@ def seven(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_accuracy_per_subject_and_over_subjects(seven: Path) -> None:
     found = by_model(seven)
-    titles = ["EEGNet", "ConvNet", "ShallowConvNet", "CSP + LDA", "commonest class"]
-    assert list(found) == [*titles, "guessing, and what it reaches"]
+    titles = ["EEGNet", "ConvNet", "ShallowConvNet", "CSP + LDA", "majority class (no EEG)"]
+    assert list(found) == [*titles, CHANCE]
     for title, hits in zip(titles[:3], (SEVEN, WORSE, OTHER), strict=True):
         shares = {subject: share(text) for subject, text in hits.items()}
         assert {subject: found[title][subject] for subject in hits} == {s: f"{x:.3f}" for s, x in shares.items()}
@@ -156,10 +162,10 @@ def test_kappa_is_scikit_learn_s(seven: Path) -> None:
 
 
 def test_guessing_is_binomial(seven: Path) -> None:
-    row = by_model(seven)["guessing, and what it reaches"]
+    row = by_model(seven)[CHANCE]
     reach = [stats.binom.ppf(0.95, n, 0.25) / n for n in (24, 7 * 24)]
     assert {row[subject] for subject in SEVEN} == {f"{reach[0]:.3f}"}
-    assert row["accuracy of all trials"] == f"0.250 (reaches {reach[1]:.3f})"
+    assert row["accuracy of all trials"] == f"0.250 (up to {reach[1]:.3f})"
     assert (row["accuracy, mean ± sd"], row["kappa, mean ± sd"], row["p"]) == ("0.250", "0.000", "")
 
 
@@ -179,11 +185,11 @@ def test_p_is_that_of_all_flips_over_subjects(seven: Path) -> None:
     for title, hits in (("ConvNet", WORSE), ("ShallowConvNet", OTHER)):
         p = flipped(np.array([share(SEVEN[name]) - share(hits[name]) for name in SEVEN]))
         assert found[title]["p"].split(" ")[0] == f"{p:.3f}"
-    assert found["ConvNet"]["p"].endswith(" worse")
+    assert found["ConvNet"]["p"].endswith(" significantly worse")
     assert found["ShallowConvNet"]["p"] == found["CSP + LDA"]["p"]
     assert float(found["ShallowConvNet"]["p"]) > 0.05
-    assert any(note.startswith("p: of the accuracies' differences to EEGNet, paired by subject") for note in
-               notes(seven, "results_four"))  # fmt: skip
+    start = "p: of the row's difference in accuracy to EEGNet, two-sided sign-flip permutation test, paired by subject"
+    assert any(note.startswith(start) for note in notes(seven, "results_four"))
 
 
 def test_p_of_few_subjects_is_over_trials(tmp_path: Path) -> None:
@@ -203,17 +209,6 @@ def test_p_of_few_subjects_is_over_trials(tmp_path: Path) -> None:
     assert any("paired by trial" in note for note in notes(folder, "results_four"))
 
 
-@pytest.mark.parametrize(
-    ("difference", "p", "text"),
-    [
-        *((0.1, 0.049, "0.049 worse"), (-0.1, 0.049, "0.049 better"), (0.1, 0.05, "0.050"), (-0.1, 0.7, "0.700")),
-        *((0.2, 1e-4, "<0.001 worse"), (0.0, 1.0, "1.000"), (np.nan, np.nan, "–")),
-    ],
-)
-def test_better_or_worse_only_below_one_in_twenty(difference: float, p: float, text: str) -> None:
-    assert verdict(difference, p) == text
-
-
 def test_trials_that_only_one_was_tested_on_don_t_count() -> None:
     first, other = answers("a", {"A01": "1111"}), answers("b", {"A01": "00"})
     assert paired(first, other) == pytest.approx((1.0, flipped(np.ones(2))))
@@ -226,7 +221,7 @@ def test_all_are_scored_on_what_all_were_tested_on(tmp_path: Path) -> None:
     folder = finish(tmp_path, configure("standard"), frames)
     motor_imagery_report.tables(folder)
     assert {row["A01"] for row in table(folder, "results_four")[:2]} == {"0.333"}
-    assert "tested on 6 trials of 1 subject(s)" in (folder / "tables" / "results_four.md").read_text(encoding="utf-8")
+    assert "6 test trials of 1 subject" in (folder / "tables" / "results_four.md").read_text(encoding="utf-8")
 
 
 def test_several_seeds_have_a_deviation(seven: Path, tmp_path: Path) -> None:
@@ -237,7 +232,7 @@ def test_several_seeds_have_a_deviation(seven: Path, tmp_path: Path) -> None:
     found, shares = by_model(folder), np.array([[share(text) for text in hits.values()] for hits in runs])
     assert found["EEGNet"]["A02"] == f"{shares.mean(0)[1]:.3f}"
     assert found["EEGNet"]["sd over seeds"] == f"{np.std(shares.mean(1), ddof=1):.3f}"
-    assert found["ConvNet"]["sd over seeds"] == found["commonest class"]["sd over seeds"] == "–"
+    assert found["ConvNet"]["sd over seeds"] == found["majority class (no EEG)"]["sd over seeds"] == "–"
     assert "sd over seeds" not in table(seven, "results_four")[0]
 
 
@@ -330,7 +325,7 @@ def test_every_task_is_scored_among_its_classes(tasks, task: str) -> None:
     assert found["EEGNet"]["accuracy, mean ± sd"].startswith(f"{mean:.3f} ± ")
     values = [*kappa(answers("x", hits[task], task, classes=FISTS), FISTS).values()]
     assert found["EEGNet"]["kappa, mean ± sd"] == f"{np.mean(values):.3f} ± {np.std(values, ddof=1):.3f}"
-    assert found["guessing, and what it reaches"]["accuracy, mean ± sd"] == f"{1 / n_classes:.3f}"
+    assert found[CHANCE]["accuracy, mean ± sd"] == f"{1 / n_classes:.3f}"
     metrics, prefix = read_json(folder / "metrics.json"), "" if task == "four" else f"{task}_"
     assert metrics[f"{prefix}accuracy_mean"] == pytest.approx(mean)
     assert metrics[f"{prefix}chance"] == 1 / n_classes
@@ -340,13 +335,14 @@ def test_every_task_is_scored_among_its_classes(tasks, task: str) -> None:
 
 def test_confusion_counts_a_task_s_classes(tasks) -> None:
     folder, hits = tasks
-    run = motor_imagery_report.Finished(folder)
+    tested = motor_imagery_report.read(folder).tasks
     for task in TASKS:
         frame = answers("x", hits[task], task, classes=FISTS)
         names = [f"p_{FISTS[number]}" for number in TASKS[task]]
         said = frame[names].to_numpy().argmax(1)
         expected = sk.confusion_matrix(frame["target"] - TASKS[task][0], said)
-        assert run.confusion(task, "eegnet").tolist() == expected.tolist()
+        rows = tested[task]["eegnet"]
+        assert confusion(rows, class_names(rows)).tolist() == expected.tolist()
 
 
 # ---- the control
@@ -362,8 +358,8 @@ def test_a_control_above_chance_is_a_warning(tmp_path: Path, hits: str, warned: 
     assert len(found) == warned
     if warned:
         assert "with an accuracy of 0.500" in found[0]
-        assert f"guessing reaches {stats.binom.ppf(0.95, 40, 0.25) / 40:.3f}" in found[0]
-        assert "in 1 of 2 subject(s)" in found[0]
+        assert f"above the bound of the chance level, {stats.binom.ppf(0.95, 40, 0.25) / 40:.3f}" in found[0]
+        assert "in 1 of 2 subjects" in found[0]
 
 
 # ---- the report's tables
@@ -387,7 +383,7 @@ def test_performance_stands_below_the_report_s(tmp_path: Path) -> None:
     assert "63 % and 60 %" in text
     assert "2115" in text
     assert "443" in text
-    assert "tested on 8 trials of 2 subject(s)" in text
+    assert "8 test trials of 2 subjects" in text
     assert "CNN+LSTM: Weights decay" not in text  # the configuration is the ConvNet's: no decay
 
 
@@ -550,7 +546,7 @@ def test_footnotes_stand_below_the_results(tmp_path: Path) -> None:
 
 
 def fields_of(protocol: str) -> dict[str, dict[str, Any]]:
-    return {f"{protocol}: {row}": fields for row, fields in rows(protocol).items()}
+    return {f"{protocol}: {row}": fields for row, fields in rows(configure(protocol)).runs.items()}
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
@@ -559,7 +555,7 @@ def test_every_run_is_a_configuration_that_can_be(protocol: str, size: str) -> N
     """Fields exist, numbers are within bounds, and every network takes the windows that it would be given."""
     trials = Dataset(Path(), pd.DataFrame(), {}, {"eeg": np.zeros((1, 22), np.float32)})
     seen = set()
-    for row, fields in rows(protocol).items():
+    for row, fields in rows(configure(protocol)).runs.items():
         config = configure(protocol + size)
         known = {name for name, _ in flat(config)}
         assert set(fields) <= known, row
@@ -585,7 +581,7 @@ def flat(config: ConfigDict, prefix: str = "") -> list[tuple[str, Any]]:
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 def test_what_is_compared_is_run_and_the_other_way_round(protocol: str) -> None:
-    found = rows(protocol)
+    found = rows(configure(protocol)).runs
     assert next(iter(found)) == ""
     compared = {row for comparison in COMPARISONS.values() for row, _ in comparison.rows}
     assert set(found) <= compared
@@ -612,7 +608,7 @@ def test_rows_of_a_comparison_differ_in_what_it_names(protocol: str) -> None:
         "latent_sizes": {"model.name", "model.beside", "model.vae.n_latent", "model.vae.n_decoder"},
         "windows": {"data.window_s"},
     }
-    found = rows(protocol)
+    found = rows(configure(protocol)).runs
     for name, allowed in said.items():
         there = [found[row] for row, _ in COMPARISONS[name].rows if row in found]
         for one, other in pairwise(there):
@@ -624,20 +620,34 @@ def test_the_published_hybrids_are_trained_as_the_report_did() -> None:
     """As the configuration of a hybrid named by the user is."""
     config = configure("paper")
     with config.unlocked():
-        config.update_from_flattened_dict(rows("paper")["CNN + LSTM"])
+        config.update_from_flattened_dict(rows(configure("paper")).runs["CNN + LSTM"])
     assert config.to_dict() == configure("paper,model=cnn_lstm").to_dict()
+
+
+@pytest.mark.parametrize("argument", ["paper", "paper,size=small", "paper,model=cnn_lstm,size=tiny", "demo"])
+def test_what_was_set_stays_in_all_runs(argument: str) -> None:
+    """But for what a row is called by; and nothing else is taken for set, whatever the keys."""
+    plain = rows(configure(argument)).runs
+    found = rows(configure(argument, train__n_epochs=7, model__vae__n_hidden=30, train__weight_decay=0.5)).runs
+    for row, fields in plain.items():
+        left_out = {"train.n_epochs", "model.vae.n_hidden"}
+        if "without weight decay" not in row and "L-BFGS" not in row:
+            left_out.add("train.weight_decay")
+        assert found[row] == {name: value for name, value in fields.items() if name not in left_out}
+    longer = [row for row, fields in plain.items() if "train.n_epochs" in fields]
+    assert len(longer) == (2 if argument == "demo" else 8)
 
 
 def test_a_demo_has_no_large_network() -> None:
     def names(protocol: str) -> set[str]:
-        found = rows(protocol).values()
+        found = rows(configure(protocol)).runs.values()
         return {fields.get("model.name", "") for fields in found} | {
             n for f in found for n in f.get("model.beside", ())
         }
 
     assert not [name for name in names("demo") if "resnet" in name or "deep4" in name]
     assert {"resnet", "vae_resnet", "deep4", "vae_deep4"} <= names("standard") & names("paper")
-    assert set(rows("standard")) - set(rows("demo")) >= {"window of 3 s"}
+    assert set(rows(configure("standard")).runs) - set(rows(configure("demo")).runs) >= {"window of 3 s"}
 
 
 # ---- several runs beside one another
@@ -666,7 +676,7 @@ def several(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """Runs of the demo, each of two subjects with answers of its own."""
     folders, place = {}, tmp_path_factory.mktemp("several")
     for number, (row, networks) in enumerate(HITS.items()):
-        config = configure("demo", **rows("demo").get(row, {}))
+        config = configure("demo", **rows(configure("demo")).runs.get(row, {}))
         frames = [answers(name, {"A01": hits, "A02": hits[::-1]}) for name, hits in networks.items()]
         folders[row] = finish(place / str(number), config, frames)
     return folders
@@ -675,7 +685,7 @@ def several(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 @pytest.fixture(scope="module")
 def compared(several: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     place = tmp_path_factory.mktemp("compared")
-    return place, gathered(several, place)
+    return place, compare(several, place)
 
 
 def difference(one: str, other: str) -> float:
@@ -708,8 +718,8 @@ def test_the_right_networks_are_compared(compared, name: str, expected: list[str
         assert line["test trials"] == "16"
         assert line["task"] == "four classes"
         assert line["p"].split(" ")[0] == (f"{difference(first, hits):.3f}" if line is not found[0] else "")
-        better = share(hits) > share(first)
-        assert line["p"].endswith("better" if better else "worse") == bool(line["p"] and float(line["p"][:5]) < 0.05)
+        verdict = "significantly better" if share(hits) > share(first) else "significantly worse"
+        assert line["p"].endswith(verdict) == bool(line["p"] and float(line["p"][:5]) < 0.05)
     assert (place / "tables" / f"comparison_{name}.md").read_text(encoding="utf-8") in printed
 
 
@@ -719,7 +729,7 @@ def test_networks_of_one_and_of_several_subjects_are_compared_on_shared_trials(c
     assert [row["run"] for row in found] == ["as configured", "one network per subject", "leave one subject out"]
     assert [row["folds"] for row in found] == ["official", "within", "loso"]
     said = notes(place, "comparison_own_or_all")
-    assert "leave one subject out: Each subject tested by a network of all the others." in said
+    assert "leave one subject out: Each subject tested by a network trained on all the others." in said
     assert not [note for note in notes(place, "comparison_cells") if "session T" in note]
     assert [row["test trials"] for row in found] == ["16", "32", "32"]
     first = np.array(list("1111000000001111"), float)
@@ -740,9 +750,9 @@ def test_a_quirk_of_some_rows_says_whose_it_is(several: dict[str, Path], tmp_pat
     folders = {}
     for row in ("CNN + LSTM", "CNN + LSTM and the VAE"):
         (name,) = HITS[row]
-        config = configure("paper", **rows("paper")[row])
+        config = configure("paper", **rows(configure("paper")).runs[row])
         folders[row] = finish(tmp_path / name, config, [answers(name, {"A01": "1100"})])
-    gathered(folders, tmp_path)
+    compare(folders, tmp_path)
     found = notes(tmp_path, "comparison_vae_cnn_lstm")
     assert [note for note in found if note.startswith("Trials of all subjects and runs")]
     (note,) = (note for note in found if "The VAE filters" in note)
@@ -753,7 +763,7 @@ def test_quirks_are_those_of_the_row_s_network(tmp_path: Path) -> None:
     """Of two networks of one run, one classifies what its VAE leaves."""
     config = configure("paper", model__name="conv_net_vae_samples", model__beside=("vae_conv_net",))
     frames = [answers(name, {"A01": "1100"}) for name in ("conv_net_vae_samples", "vae_conv_net")]
-    gathered({"ConvNet and the VAE": finish(tmp_path / "run", config, frames)}, tmp_path)
+    compare({"ConvNet and the VAE": finish(tmp_path / "run", config, frames)}, tmp_path)
     (note,) = (note for note in notes(tmp_path, "comparison_vae_conv_net") if "The VAE filters" in note)
     assert note.startswith("ConvNet and the VAE, VAE + ConvNet: The VAE filters")
 
@@ -761,7 +771,7 @@ def test_quirks_are_those_of_the_row_s_network(tmp_path: Path) -> None:
 def test_what_is_missing_is_left_out(several: dict[str, Path], tmp_path: Path) -> None:
     for number, some in enumerate(([], [""], ["CNN + GRU", "window of 1 s"], ["CNN + LSTM", "CNN + RNN", "CNN + GRU"])):
         place = tmp_path / str(number)
-        printed = gathered({row: several[row] for row in some}, place)
+        printed = compare({row: several[row] for row in some}, place)
         made = {path.stem for path in place.glob("tables/*.md")}
         third = {"paper_table_3"}
         expected = [set(), set(), third, third | {"paper_performance", "comparison_cells"}][number]
@@ -774,41 +784,36 @@ def test_what_is_missing_is_left_out(several: dict[str, Path], tmp_path: Path) -
 
 def test_the_report_s_own_tables_are_kept_once(several: dict[str, Path], tmp_path: Path) -> None:
     """Not once per run."""
-    copies = (
-        "paper_table_3.md",
-        "CNN_LSTM_paper_table_3.md",
-        "CNN_LSTM_paper_performance.csv",
-        "CNN_LSTM_results_four.md",
-    )
-    (tmp_path / "tables").mkdir()
-    for name in copies:
-        (tmp_path / "tables" / name).write_text("copied")
-    gathered({row: several[row] for row in ("CNN + LSTM", "ConvNet and the VAE")}, tmp_path)
-    left = {path.name for path in (tmp_path / "tables").iterdir()}
-    assert left >= {"CNN_LSTM_results_four.md", *(f"paper_table_{number}.md" for number in (1, 2, 3))}
-    assert not left & set(copies[1:3])
+    some = {row: several[row] for row in ("CNN + LSTM", "ConvNet and the VAE")}
+    for row, folder in some.items():
+        motor_imagery_report.tables(folder)
+        gather.copy(row, folder, tmp_path, rows(configure("demo")).once)
+    compare(some, tmp_path)
+    names = {path.name for path in (tmp_path / "tables").iterdir()}
+    assert names >= {"CNN_LSTM_results_four.md", *(f"paper_table_{number}.md" for number in (1, 2, 3))}
+    assert [name for name in names if "paper" in name and not name.startswith("paper_")] == []
     assert "SIMULATED DATA: Table 3" in (tmp_path / "tables" / "paper_table_3.md").read_text(encoding="utf-8")
 
 
 def test_a_network_that_the_run_lacks_is_no_row(several: dict[str, Path], tmp_path: Path) -> None:
     """The demo's run has no VAE samples among the trials."""
-    gathered({"ConvNet and the VAE": several["ConvNet and the VAE"]}, tmp_path)
+    compare({"ConvNet and the VAE": several["ConvNet and the VAE"]}, tmp_path)
     assert [row["model"] for row in table(tmp_path, "comparison_vae_conv_net")] == ["ConvNet", "VAE + ConvNet"]
 
 
 def test_the_protocol_s_own_run_comes_first_in_the_report_s_table(several: dict[str, Path], tmp_path: Path) -> None:
     both = [answers(name, {"A01": "1000"}) for name in ("eegnet", "cnn_lstm")]
     own = finish(tmp_path / "own", configure("demo"), both)
-    gathered({"": own, "CNN + LSTM": several["CNN + LSTM"]}, tmp_path)
+    compare({"": own, "CNN + LSTM": several["CNN + LSTM"]}, tmp_path)
     assert [row["testing %"] for row in table(tmp_path, "paper_performance")] == ["61.40", "25.00"]
 
 
 def test_a_run_under_two_names_is_one_row(several: dict[str, Path], tmp_path: Path) -> None:
     """Of EEGMMIDB the protocol's own folds are those of one network per subject."""
     same = {"": several[""], "one network per subject": several[""]}
-    gathered(same, tmp_path)
+    compare(same, tmp_path)
     assert not (tmp_path / "tables" / "comparison_own_or_all.csv").exists()
-    gathered({**same, "leave one subject out": several["leave one subject out"]}, tmp_path)
+    compare({**same, "leave one subject out": several["leave one subject out"]}, tmp_path)
     assert len(table(tmp_path, "comparison_own_or_all")) == 2
 
 
@@ -826,7 +831,7 @@ def test_every_task_is_compared(tasks, tmp_path: Path) -> None:
     frames = [answers("eegnet", right, task, "loso", classes=FISTS) for task, right in other.items()]
     baselines = [answers("majority", dict.fromkeys(hits[task], "10" * 8), task, classes=FISTS) for task in TASKS]
     loso = finish(tmp_path / "loso", configure("standard,dataset=eegmmidb,splits=loso"), frames, baselines)
-    gathered({"": folder, "leave one subject out": loso}, tmp_path)
+    compare({"": folder, "leave one subject out": loso}, tmp_path)
     found = table(tmp_path, "comparison_own_or_all")
     assert [row["task"] for row in found] == [
         motor_imagery_report.TASK_TITLES[task] for task in TASKS for _ in range(2)
@@ -844,7 +849,7 @@ def test_figures_of_several_runs(several: dict[str, Path], tmp_path: Path, monke
 
     monkeypatch.setattr(motor_imagery_compare, "draw_by_subject", keep("subjects"))
     monkeypatch.setattr(motor_imagery_compare, "draw_by_window", keep("windows"))
-    gathered(several, tmp_path)
+    compare(several, tmp_path)
     assert set(drawn) == {"own_or_all_four.png", "windows_four.png"}
     models, title, simulated = drawn["own_or_all_four.png"]
     names = ["as configured (official)", "one network per subject (within)", "leave one subject out (loso)"]

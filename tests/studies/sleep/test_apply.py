@@ -26,7 +26,9 @@ from eegjax.data.sleep_edf.reader import STAGES, read_hypnogram
 from eegjax.data.sleep_edf.simulator import simulate_night
 from eegjax.errors import UserError
 from eegjax.files import hash_file, write_json
+from eegjax.run import apply
 from eegjax.run import weights as trained
+from eegjax.run.finished import finished as finished_config
 from eegjax.studies.sleep import apply as sleep_predict
 from eegjax.studies.sleep import study as sleep
 from eegjax.studies.sleep.data import unlabelled
@@ -95,7 +97,7 @@ def changed(finished, tmp_path: Path) -> Callable[..., Path]:
         for name in ("environment.json", "card.json", "metrics.json"):
             shutil.copy(finished.folder / name, folder)
         shutil.copytree(finished.folder / "weights", folder / "weights")
-        config = trained.finished(finished.folder)
+        config = finished_config(finished.folder)
         config.update_from_flattened_dict({name.replace("__", "."): value for name, value in fields.items()})
         write_json(folder / "config.json", {"config": config.to_dict()})
         return folder
@@ -116,10 +118,10 @@ def test_there_is_a_row_per_whole_epoch(staged: Outcome) -> None:
 
 
 def test_the_probabilities_are_the_networks(staged: Outcome, finished, eeg: np.ndarray) -> None:
-    config = trained.finished(finished.folder)
+    config = finished_config(finished.folder)
     dataset = unlabelled(config, "night", eeg.astype(np.float32))
     networks = trained.load(finished.folder, "vgg16")
-    expected = trained.predict(config, sleep.STUDY, dataset, networks, np.arange(N_EPOCHS))[0]
+    expected = apply.predict(config, sleep.TASK, dataset, networks, np.arange(N_EPOCHS))[0]
     np.testing.assert_allclose(staged.probabilities, expected, atol=1e-3)  # the file's digital steps
     assert staged.probabilities.std(0).max() > 2e-3
 
@@ -231,11 +233,11 @@ def test_several_networks_are_averaged(finished, changed, staged: Outcome, night
 def test_the_recurrent_network_stages_in_sequences(finished, changed, eeg, night: Path, tmp_path: Path) -> None:
     run = changed(model__name="vgg16_conv_lstm")
     outcome = stage(run, night, tmp_path / "out")
-    config = trained.finished(run)
+    config = finished_config(run)
     dataset = unlabelled(config, "night", eeg.astype(np.float32))
-    model, make = sleep.model(config, dataset), sleep.inputs(config)
+    model, make = sleep.TASK.model(config, dataset), sleep.TASK.inputs(config)
     (network,) = trained.load(run, "vgg16_conv_lstm")
-    source = sleep.source(config, dataset)
+    source = sleep.TASK.source(config, dataset)
     from eegjax.data.feed import gather
 
     rows = np.arange(8, 12)[None]  # of four epochs, the first two are there to warm up

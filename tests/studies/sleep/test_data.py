@@ -239,7 +239,7 @@ def test_the_papers_recurrent_network_takes_single_shuffled_epochs(configure) ->
     config = configure("paper", model__name="vgg16_conv_lstm")
     rows = np.arange(4, 9)
     for train in (True, False):
-        units, scored = sleep.units(config, subjects(SUBJECTS), rows, train)
+        units, scored = sleep.TASK.units(config, subjects(SUBJECTS), rows, train)
         assert units.tolist() == rows.tolist()
         assert scored.all()
 
@@ -248,8 +248,8 @@ def test_the_papers_recurrent_network_takes_single_shuffled_epochs(configure) ->
 
 
 def seen(config, dataset: Dataset, row: int) -> np.ndarray:
-    batch = gather(np, sleep.source(config, dataset), np.array([row]), np.ones(1, bool))
-    return np.asarray(sleep.inputs(config)({}, batch, None, False)["inputs"])[0]
+    batch = gather(np, sleep.TASK.source(config, dataset), np.array([row]), np.ones(1, bool))
+    return np.asarray(sleep.TASK.inputs(config)({}, batch, None, False)["inputs"])[0]
 
 
 @pytest.mark.parametrize(

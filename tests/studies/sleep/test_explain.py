@@ -12,7 +12,7 @@ import pytest
 
 from eegjax.data.dataset import Dataset
 from eegjax.data.feed import gather
-from eegjax.data.splits import evenly_spread
+from eegjax.data.splits import choose_evenly
 from eegjax.run import weights as trained
 from eegjax.studies.sleep import data as sleep_data
 from eegjax.studies.sleep import explain as sleep_explain
@@ -40,7 +40,7 @@ class Run:
 
     def images(self, rows: np.ndarray) -> jax.Array:
         """What the network sees, [*rows.shape, size, size, n_channels]."""
-        batch = gather(np, sleep.source(self.config, self.dataset), rows, rows >= 0)
+        batch = gather(np, sleep.TASK.source(self.config, self.dataset), rows, rows >= 0)
         return inputs(self.config)(self.network.stats, jax.tree.map(jnp.asarray, batch), None, False)["inputs"]
 
 
@@ -76,10 +76,10 @@ def test_a_map_is_the_mean_of_each_epoch_s_own_gradient(runs, name: str) -> None
     index = run.dataset.index.iloc[rows]
     position = (index["onset_s"] / 30).round().astype(int).to_numpy() + 10_000 * (index["session"] == "2").to_numpy()
     chosen = np.concatenate(
-        [evenly_spread(rows[targets == stage], sleep_explain.EPOCHS_PER_STAGE) for stage in range(len(STAGES))]
+        [choose_evenly(rows[targets == stage], sleep_explain.EPOCHS_PER_STAGE) for stage in range(len(STAGES))]
     )
     distance = np.abs(position[:, None] - position[np.isin(rows, chosen)][None]).min(1)
-    units, scored = sleep.units(run.config, run.dataset, rows[distance < 4] if "lstm" in name else chosen, False)
+    units, scored = sleep.TASK.units(run.config, run.dataset, rows[distance < 4] if "lstm" in name else chosen, False)
     units, scored = units.reshape(len(units), -1), scored.reshape(len(units), -1)
     gradient = of_own_loss(run)
     for stage in (3, 4, 5):  # those with few epochs

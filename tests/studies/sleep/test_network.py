@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 
 from eegjax.data.dataset import Dataset
-from eegjax.data.feed import Sampler, batch_indices, gather
+from eegjax.data.feed import Sampler, draw_batch, gather
 from eegjax.data.splits import Fold
 from eegjax.errors import UserError
 from eegjax.studies.sleep import network as sleep_network
@@ -67,7 +67,7 @@ def other_test_labels(dataset: Dataset, fold: Fold) -> Dataset:
 
 
 def batch_of(config, dataset: Dataset, rows: np.ndarray) -> dict:
-    return jax.tree.map(jnp.asarray, gather(np, sleep.source(config, dataset), rows, rows >= 0))
+    return jax.tree.map(jnp.asarray, gather(np, sleep.TASK.source(config, dataset), rows, rows >= 0))
 
 
 # ---- settings that exclude one another, and those that don't
@@ -96,14 +96,14 @@ def batch_of(config, dataset: Dataset, rows: np.ndarray) -> dict:
 )
 def test_what_excludes_one_another_is_said_in_a_line(configure, fields: dict, words: str) -> None:
     with pytest.raises(UserError, match=words) as caught:
-        sleep.model(configure("standard", **fields), None)
+        sleep.TASK.model(configure("standard", **fields), None)
     assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("field", ["colour", "scale"])
 def test_an_unknown_word_for_images_is_said(configure, field: str) -> None:
     with pytest.raises(UserError, match=rf"config\.inputs\.{field} is 'x'; there are "):
-        sleep.inputs(configure("standard", **{f"inputs__{field}": "x"}))
+        sleep.TASK.inputs(configure("standard", **{f"inputs__{field}": "x"}))
 
 
 @pytest.mark.parametrize(
@@ -120,17 +120,17 @@ def test_an_unknown_word_for_images_is_said(configure, field: str) -> None:
 def test_what_is_trained_with_a_file_of_weights(configure, name, given, what_trains, pattern, keeps) -> None:
     config = configure("standard", model__name=name, model__trainable=given, **WEIGHTS)
     assert sleep_network.trainable(config) == what_trains
-    assert sleep.frozen(config) == pattern
-    assert (sleep.backbone(config) is not None) == keeps
+    assert sleep.TASK.frozen(config) == pattern
+    assert (sleep.TASK.backbone(config) is not None) == keeps
 
 
 @pytest.mark.parametrize("fields", [{}, {"model__name": "lstm", "model__weights": "", "model__trainable": "head"}])
 def test_without_weights_all_is_trained(configure, fields: dict) -> None:
     config = configure("standard", **fields)
-    assert sleep.model(config, None)
+    assert sleep.TASK.model(config, None)
     assert sleep_network.trainable(config) == "all"
-    assert sleep.frozen(config) == ""
-    assert sleep.backbone(config) is None
+    assert sleep.TASK.frozen(config) == ""
+    assert sleep.TASK.backbone(config) is None
 
 
 @pytest.mark.parametrize(("name", "cells"), [("vgg16_conv_lstm", "conv_lstm"), ("lstm", "lstm")])
@@ -138,8 +138,10 @@ def test_cells_are_stacked(configure, dataset: Dataset, name: str, cells: str) -
     config = configure("standard", model__name=name, model__n_cells=3, model__sequence_epochs=2)
     stats = {"eeg_uv": np.float32(20)}
     rows = np.arange(4) if name == "lstm" else np.arange(4).reshape(2, 2)
-    images = jax.eval_shape(lambda: sleep.inputs(config)(stats, batch_of(config, dataset, rows), None, False))["inputs"]
-    params = jax.eval_shape(sleep.model(config, dataset).init, jax.random.key(0), images)["params"]
+    images = jax.eval_shape(lambda: sleep.TASK.inputs(config)(stats, batch_of(config, dataset, rows), None, False))[
+        "inputs"
+    ]
+    params = jax.eval_shape(sleep.TASK.model(config, dataset).init, jax.random.key(0), images)["params"]
     assert {cells, f"{cells}_2", f"{cells}_3"} <= set(params)
     assert f"{cells}_4" not in params
 
@@ -155,28 +157,28 @@ def test_the_mean_image_is_numpys_of_the_training_part(configure, dataset: Datas
     for colour, scale in (("gray", "standard"), ("gray", "raw"), ("jet", "standard"), ("jet", "raw")):
         plain = configure("standard", inputs__colour=colour, inputs__scale=scale)
         config = configure("standard", inputs__colour=colour, inputs__scale=scale, inputs__subtract_mean=True)
-        assert "mean_image" not in sleep.fit(plain, dataset, fold)
-        stats = sleep.fit(config, dataset, fold)
-        images = np.asarray(sleep.inputs(plain)({}, batch_of(plain, dataset, fold.train), None, True)["inputs"])
+        assert "mean_image" not in sleep.TASK.fit(plain, dataset, fold)
+        stats = sleep.TASK.fit(config, dataset, fold)
+        images = np.asarray(sleep.TASK.inputs(plain)({}, batch_of(plain, dataset, fold.train), None, True)["inputs"])
         mean = images.astype(np.float64).mean(0)
         tolerance = 1e-5 * np.abs(images).max()
         assert stats["mean_image"].shape == (32, 32, 1 if colour == "gray" else 3)
         np.testing.assert_allclose(stats["mean_image"], mean, atol=tolerance)
-        np.testing.assert_array_equal(sleep.fit(config, other, fold)["mean_image"], stats["mean_image"])
-        seen = sleep.inputs(config)(stats, batch_of(config, dataset, fold.test[:3]), None, False)["inputs"]
-        alone = sleep.inputs(plain)({}, batch_of(plain, dataset, fold.test[:3]), None, False)["inputs"]
+        np.testing.assert_array_equal(sleep.TASK.fit(config, other, fold)["mean_image"], stats["mean_image"])
+        seen = sleep.TASK.inputs(config)(stats, batch_of(config, dataset, fold.test[:3]), None, False)["inputs"]
+        alone = sleep.TASK.inputs(plain)({}, batch_of(plain, dataset, fold.test[:3]), None, False)["inputs"]
         np.testing.assert_allclose(seen, alone - mean, atol=tolerance)
 
 
 @pytest.mark.parametrize("context", [0, 1])
 def test_the_raw_signal_is_scaled_by_the_training_nights_and_clipped(configure, dataset, fold, context: int) -> None:
     config = configure("standard", model__name="lstm", data__context_epochs=context)
-    stats = sleep.fit(config, dataset, fold)
+    stats = sleep.TASK.fit(config, dataset, fold)
     assert stats["eeg_uv"] == pytest.approx(20, rel=0.01)  # the tested night's 90 µV are not in it
     eeg = dataset.arrays["eeg"].copy()
     eeg[10 * EPOCH_SAMPLES] = 1e6
     broken = dataclasses.replace(dataset, arrays={**dataset.arrays, "eeg": eeg})
-    found = sleep.inputs(config)(stats, batch_of(config, broken, np.array([10, 0, 79])), None, False)["inputs"]
+    found = sleep.TASK.inputs(config)(stats, batch_of(config, broken, np.array([10, 0, 79])), None, False)["inputs"]
     before, width = context * EPOCH_SAMPLES, (1 + 2 * context) * EPOCH_SAMPLES
     assert found.shape == (3, width, 1)
     begin = 10 * EPOCH_SAMPLES - before
@@ -186,7 +188,7 @@ def test_the_raw_signal_is_scaled_by_the_training_nights_and_clipped(configure, 
     assert (found[1, :before] == found[1, before]).all()  # before a recording's start its first sample stands
     assert (found[2, width - before :] == found[2, width - before - 1]).all()
     one_sided = configure("standard", model__name="lstm", data__context_epochs=context, data__causal=True)
-    past = sleep.inputs(one_sided)(stats, batch_of(one_sided, broken, np.array([10])), None, False)["inputs"]
+    past = sleep.TASK.inputs(one_sided)(stats, batch_of(one_sided, broken, np.array([10])), None, False)["inputs"]
     np.testing.assert_array_equal(past[0], found[0, : before + EPOCH_SAMPLES])
 
 
@@ -202,12 +204,12 @@ def test_the_trained_prior_is_the_shares_that_training_draws(configure, fold, le
         train__balance=balance,
         train__class_weights=weighted,
     )
-    stats = sleep.fit(config, dataset, fold)
-    targets = sleep.labels(config, dataset.index)
-    units, _ = sleep.units(config, dataset, fold.train, True)
+    stats = sleep.TASK.fit(config, dataset, fold)
+    targets = sleep.TASK.labels(config, dataset.index)
+    units, _ = sleep.TASK.units(config, dataset, fold.train, True)
     first = targets[units.reshape(len(units), -1)[:, 0]]
     sampler = Sampler(units, first, 4, balance)
-    drawn = [batch_indices(sampler, 0, epoch, step)[0] for epoch in range(400) for step in range(sampler.n_steps)]
+    drawn = [draw_batch(sampler, 0, epoch, step)[0] for epoch in range(400) for step in range(sampler.n_steps)]
     rows = np.concatenate([part.ravel() for part in drawn])
     counted = np.bincount(targets[rows[rows >= 0]], minlength=5) * stats["class_weights"]
     np.testing.assert_allclose(stats["trained_prior"], counted / counted.sum(), atol=0.02)
@@ -216,10 +218,10 @@ def test_the_trained_prior_is_the_shares_that_training_draws(configure, fold, le
 
 
 def test_without_balancing_the_trained_prior_is_that_of_the_weighted_loss(configure, dataset, fold) -> None:
-    counts = np.bincount(sleep.labels(configure("standard"), dataset.index)[fold.train], minlength=5)
+    counts = np.bincount(sleep.TASK.labels(configure("standard"), dataset.index)[fold.train], minlength=5)
     shares = (counts + 1) / (counts + 1).sum()
     for weighted in (False, True):
-        stats = sleep.fit(configure("standard", train__class_weights=weighted), dataset, fold)
+        stats = sleep.TASK.fit(configure("standard", train__class_weights=weighted), dataset, fold)
         np.testing.assert_allclose(stats["prior"], shares, rtol=1e-6)
         expected = shares * stats["class_weights"]
         np.testing.assert_allclose(stats["trained_prior"], expected / expected.sum(), rtol=1e-6)
@@ -243,13 +245,13 @@ def test_rows_beside_follow_from_the_training_labels_alone(configure, dataset, f
     other = other_test_labels(dataset, fold)
     frames = []
     for one in (dataset, other):
-        given = answers(one, fold, names, sleep.labels(config, one.index))
+        given = answers(one, fold, names, sleep.TASK.labels(config, one.index))
         frames.append(calibrate(config, one, [fold], given, Path()))
     assert list(frames[0]["model"].unique()) == ["vgg16", "vgg16_prior", "vgg16_viterbi"]
     assert not (frames[0]["target"] == frames[1]["target"]).any()
     pd.testing.assert_frame_equal(frames[0].drop(columns="target"), frames[1].drop(columns="target"))
 
-    targets = sleep.labels(config, dataset.index)[fold.train]
+    targets = sleep.TASK.labels(config, dataset.index)[fold.train]
     counts = np.bincount(targets, minlength=n_classes)
     prior = (counts + 1) / (counts + 1).sum()
     trained = prior * (counts.sum() / (np.maximum(counts, 1) * (counts > 0).sum()))
@@ -264,11 +266,11 @@ def test_smoothing_finds_the_likeliest_of_all_paths(configure, dataset: Dataset,
     """Five epochs in a row, all 3125 paths; then a gap, behind which a path begins anew."""
     config = configure("standard")
     few = fold._replace(test=np.array([40, 41, 42, 43, 44, 60, 61]))
-    targets = sleep.labels(config, dataset.index)
+    targets = sleep.TASK.labels(config, dataset.index)
     given = answers(dataset, few, FIVE, targets)
     found = calibrate(config, dataset, [few], given, Path()).query("model == 'vgg16_viterbi'")
     path = found[[f"p_{name}" for name in FIVE]].to_numpy().argmax(1)
-    stats = sleep.fit(config, dataset, few)
+    stats = sleep.TASK.fit(config, dataset, few)
     moves = np.ones((5, 5))
     np.add.at(moves, (targets[:39], targets[1:40]), 1)
     move = np.log(moves / moves.sum(1, keepdims=True))
@@ -288,13 +290,13 @@ def test_each_network_is_corrected_by_what_it_was_trained_on(configure, fold: Fo
     """A balanced epoch is drawn alone, a balanced sequence brings its neighbours: other shares, another correction."""
     dataset = night_pairs(seed=3)
     config = configure("standard", train__balance="under", train__class_weights=False, test__viterbi=False)
-    given = answers(dataset, fold, FIVE, sleep.labels(config, dataset.index))
+    given = answers(dataset, fold, FIVE, sleep.TASK.labels(config, dataset.index))
     both = pd.concat([given, given.assign(model="vgg16_conv_lstm")])
     frame = calibrate(config, dataset, [fold], both, Path())
     columns, plain = [f"p_{name}" for name in FIVE], given[[f"p_{name}" for name in FIVE]].to_numpy()
     for name in ("vgg16", "vgg16_conv_lstm"):
         one = configure("standard", train__balance="under", train__class_weights=False, model__name=name)
-        stats = sleep.fit(one, dataset, fold)
+        stats = sleep.TASK.fit(one, dataset, fold)
         odds = plain * stats["prior"] / stats["trained_prior"]
         found = frame.loc[frame["model"] == f"{name}_prior", columns].to_numpy()
         np.testing.assert_allclose(found, odds / odds.sum(1, keepdims=True), rtol=1e-4)
@@ -302,7 +304,7 @@ def test_each_network_is_corrected_by_what_it_was_trained_on(configure, fold: Fo
 
 def test_nothing_is_made_where_nothing_is_asked_for(configure, dataset: Dataset, fold: Fold) -> None:
     config = configure("standard", test__prior_correction=False, test__viterbi=False)
-    given = answers(dataset, fold, FIVE, sleep.labels(config, dataset.index))
+    given = answers(dataset, fold, FIVE, sleep.TASK.labels(config, dataset.index))
     assert calibrate(config, dataset, [fold], given, Path()) is given
 
 
@@ -311,10 +313,10 @@ def test_dropout_left_on_at_test_changes_the_answers(configure, dataset: Dataset
     config = configure("paper", model__name=name, model__width=1 / 16, inputs__scale="standard")
     rows = np.arange(8)
     batch = batch_of(config, dataset, rows)
-    model, inputs = sleep.model(config, dataset), sleep.inputs(config)
+    model, inputs = sleep.TASK.model(config, dataset), sleep.TASK.inputs(config)
     variables = jax.jit(model.init)(jax.random.key(0), inputs({}, batch, None, False)["inputs"])
     stats = {"class_weights": np.ones(6, np.float32)}
-    parts: list[Callable] = [inputs, sleep.loss(config), sleep.predict(config)]
+    parts: list[Callable] = [inputs, sleep.TASK.loss(config), sleep.TASK.predict(config)]
     on, off = (
         np.asarray(jax.jit(make_predict_step(model, *parts, dropout))(variables, stats, batch)[0])
         for dropout in (config.test.dropout, False)

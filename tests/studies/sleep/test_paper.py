@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from eegjax.data.sleep_edf.reader import STAGES
-from eegjax.evaluate.classification import balanced_one_vs_all, mean_of_defined, per_class, summary
-from eegjax.evaluate.paper_interval import paper_interval
+from eegjax.evaluate.classification import balanced_one_vs_all, mean_of_defined, per_class, summarise
+from eegjax.evaluate.paper_interval import compute_paper_interval
 from eegjax.report.tables import write_table
 from eegjax.studies.sleep.paper import (
     CONFUSIONS,
@@ -43,10 +43,10 @@ def test_table_3_follows_from_its_counts(model):
     assert np.array_equal(np.round(100 * confusion / classes[["support"]].to_numpy()), printed[:, 6:12])
     assert np.array_equal(np.round(100 * classes[list(METRICS)]), printed[:, 12:])
     for counts, expected in zip((confusion, merge_stages(confusion)), OVERALL[model], strict=True):
-        numbers = summary(counts)
+        numbers = summarise(counts)
         found = [float(numbers[name]) for name in ("accuracy", "kappa", "macro_f1")]
         assert np.round(found, 3).tolist() == np.round(expected, 3).tolist()
-    assert np.round(summary(confusion)["accuracy"], 4) == OVERALL[model][0][0]
+    assert np.round(summarise(confusion)["accuracy"], 4) == OVERALL[model][0][0]
 
 
 def test_both_models_saw_the_same_epochs():
@@ -77,15 +77,17 @@ def test_table_4_follows_from_table_3():
         classes = per_class(confusion)
         for metric, printed in zip(METRICS, TABLE_4[model], strict=True):
             published = np.array(printed.split("-"), float)
-            assert 100 * np.array(paper_interval(classes[metric].to_numpy())) == pytest.approx(published, abs=0.06)
+            assert 100 * np.array(compute_paper_interval(classes[metric].to_numpy())) == pytest.approx(
+                published, abs=0.06
+            )
             differences += (
-                np.round(100 * np.array(paper_interval(classes[metric].to_numpy())), 1) - published
+                np.round(100 * np.array(compute_paper_interval(classes[metric].to_numpy())), 1) - published
             ).tolist()
     assert sum(abs(difference) > 0.01 for difference in differences) == 1
 
 
 def test_paper_accuracy_is_one_vs_rest():
-    means = [float(summary(confusion)["mean_one_vs_rest_accuracy"]) for confusion in CONFUSIONS.values()]
+    means = [float(summarise(confusion)["mean_one_vs_rest_accuracy"]) for confusion in CONFUSIONS.values()]
     assert np.round(100 * np.array(means), 1).tolist() == [92.3, 92.2]
 
 

@@ -16,6 +16,7 @@ from ml_collections import ConfigDict
 from eegjax import commands
 from eegjax.data.dataset import Dataset
 from eegjax.data.sleep_edf import simulator
+from eegjax.run import apply
 from eegjax.run import weights as trained
 from eegjax.run.network import Network
 from eegjax.run.weights import Trained
@@ -148,29 +149,29 @@ def test_predictions_are_with_dropout_on_and_repeat(run: Run, name: str) -> None
     (network,) = trained.load(run.folder, name)
     rows, found = part["example"].to_numpy(), part[COLUMNS].to_numpy()
     np.testing.assert_allclose(dropped(config, run.dataset, network, rows), found, atol=1e-4)
-    off = trained.predict(config, sleep.STUDY, run.dataset, [network], rows)[0]
+    off = apply.predict(config, sleep.TASK, run.dataset, [network], rows)[0]
     assert (np.abs(off - found).max(1) > 1e-3).mean() > 0.5
 
 
 def dropped(config: ConfigDict, dataset: Dataset, network: Trained, rows: np.ndarray) -> np.ndarray:
     """Predictions by the network's own `apply`, with dropout."""
-    model, make = sleep.model(config, dataset), sleep.inputs(config)
+    model, make = sleep.TASK.model(config, dataset), sleep.TASK.inputs(config)
 
     @jax.jit
     def apply(batch):
         images = make(network.stats, batch, None, False)["inputs"]
         return jax.nn.softmax(model.apply(network.variables, images, True, rngs={"dropout": jax.random.PRNGKey(0)}))
 
-    batches = trained.batches(config, sleep.STUDY, dataset, rows)
+    batches = apply.batches(config, sleep.TASK, dataset, rows)
     return np.concatenate([np.asarray(apply(jax.tree.map(jnp.asarray, batch)))[scored] for _, scored, batch in batches])
 
 
 @pytest.mark.slow
 def test_the_images_are_the_colours_0_to_255_of_150_seconds(run: Run) -> None:
-    source = sleep.source(run.config, run.dataset)
+    source = sleep.TASK.source(run.config, run.dataset)
     assert source.lengths["image"] == round(150 / 0.67) + 1
-    for _, _, batch in trained.batches(run.config, sleep.STUDY, run.dataset, np.arange(0, 200, 10)):
-        images = np.asarray(sleep.inputs(run.config)({}, jax.tree.map(jnp.asarray, batch), None, False)["inputs"])
+    for _, _, batch in apply.batches(run.config, sleep.TASK, run.dataset, np.arange(0, 200, 10)):
+        images = np.asarray(sleep.TASK.inputs(run.config)({}, jax.tree.map(jnp.asarray, batch), None, False)["inputs"])
         assert images.shape[1:] == (32, 32, 3)
         assert images.min() >= 0
         assert 200 < images.max() <= 255.01

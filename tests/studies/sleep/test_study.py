@@ -20,6 +20,7 @@ from eegjax.data.dataset import Dataset
 from eegjax.data.feed import gather, make_feed
 from eegjax.data.splits import Fold
 from eegjax.errors import UserError
+from eegjax.run.member import list_members
 from eegjax.run.network import Network, Timing
 from eegjax.studies.sleep import study as sleep
 from eegjax.studies.sleep.numbers import evaluate
@@ -82,7 +83,7 @@ def nights(draw) -> tuple[Dataset, np.ndarray]:
 def test_sequences_cross_no_gap_and_score_every_row_once(config, night, length: int, train: bool) -> None:
     dataset, rows = night
     changed = with_fields(config, model__name="vgg16_conv_lstm", model__sequence_epochs=length)
-    units, scored = sleep.units(changed, dataset, rows, train)
+    units, scored = sleep.TASK.units(changed, dataset, rows, train)
     assert units.shape == scored.shape
     assert sorted(units[scored].tolist()) == rows.tolist()
     if train:
@@ -111,7 +112,7 @@ def test_sequences_cross_no_gap_and_score_every_row_once(config, night, length: 
 
 def test_a_network_without_memory_takes_single_epochs(config) -> None:
     rows = np.array([3, 5, 6])
-    units, scored = sleep.units(config, made({"SC4001": 10}), rows, True)
+    units, scored = sleep.TASK.units(config, made({"SC4001": 10}), rows, True)
     assert units.tolist() == rows.tolist()
     assert scored.all()
 
@@ -135,9 +136,9 @@ def samples_read(source, rows: np.ndarray) -> np.ndarray:
 def test_windows_on_two_sides_of_a_block_share_no_sample(config, context: int) -> None:
     dataset = made({"SC4001": 50, "SC4002": 41})  # two nights of one subject
     changed = with_fields(config, data__context_epochs=context, splits__n_test_subjects=0, splits__n_blocks=3)
-    source = sleep.source(changed, dataset)
+    source = sleep.TASK.source(changed, dataset)
     folds = sleep.folds(changed, dataset)
-    splits.check(folds)
+    splits.check_folds(folds)
     assert sorted(np.concatenate([fold.test for fold in folds]).tolist()) == list(range(len(dataset.index)))
     for fold in folds:
         assert not (samples_read(source, fold.train) & samples_read(source, fold.test)).any()
@@ -172,9 +173,9 @@ def test_an_impulse_in_time_and_frequency_is_where_the_image_shows_it(config, co
 
 
 def images(config, dataset: Dataset, rows: np.ndarray) -> np.ndarray:
-    batch = gather(np, sleep.source(config, dataset), rows, rows >= 0)
+    batch = gather(np, sleep.TASK.source(config, dataset), rows, rows >= 0)
     return np.asarray(
-        sleep.inputs(config)({}, {name: jnp.asarray(value) for name, value in batch.items()}, None, True)["inputs"]
+        sleep.TASK.inputs(config)({}, {name: jnp.asarray(value) for name, value in batch.items()}, None, True)["inputs"]
     )
 
 
@@ -221,36 +222,43 @@ def test_class_weights_have_mean_1_over_training_examples_and_know_no_other(conf
     rng = np.random.default_rng(seed)
     fold = fold_of(dataset, np.sort(rng.permutation(60)[:n_train]))
     weighted = with_fields(config, train__class_weights=True)
-    weights = sleep.fit(weighted, dataset, fold)["class_weights"]
+    weights = sleep.TASK.fit(weighted, dataset, fold)["class_weights"]
     labels = dataset.index["label"].to_numpy()
     assert np.isfinite(weights).all()
     assert weights[labels[fold.train]].mean() == pytest.approx(1, rel=1e-5)
     totals = np.bincount(labels[fold.train], weights[labels[fold.train]], 6)
     assert np.ptp(totals[totals > 0]) < 1e-4 * n_train  # every class counts the same
     changed = dataset.index.assign(label=np.where(np.isin(np.arange(60), fold.train), labels, (labels + 1) % 6))
-    again = sleep.fit(weighted, dataclasses.replace(dataset, index=changed), fold)["class_weights"]
+    again = sleep.TASK.fit(weighted, dataclasses.replace(dataset, index=changed), fold)["class_weights"]
     assert (again == weights).all()
 
 
 def test_without_class_weights_all_are_1(config) -> None:
     dataset = made({"SC4001": 60})
-    fitted = sleep.fit(with_fields(config, train__class_weights=False), dataset, fold_of(dataset, np.arange(30)))
+    fitted = sleep.TASK.fit(with_fields(config, train__class_weights=False), dataset, fold_of(dataset, np.arange(30)))
     assert fitted["class_weights"].tolist() == [1] * 6
 
 
 def test_a_stage_that_training_lacks_has_a_finite_weight(config) -> None:
     dataset = made({"SC4001": 60})
     without = np.flatnonzero(dataset.index["label"].to_numpy() != STAGES.index("N4"))
-    weights = sleep.fit(with_fields(config, train__class_weights=True), dataset, fold_of(dataset, without))
+    weights = sleep.TASK.fit(with_fields(config, train__class_weights=True), dataset, fold_of(dataset, without))
     assert np.isfinite(weights["class_weights"]).all()
 
 
 def test_five_classes_merge_n3_and_n4(config) -> None:
     five = with_fields(config, data__n_classes=5)
     index = pd.DataFrame({"label": np.arange(6, dtype=np.int8)})
-    assert sleep.classes(five) == ("W", "N1", "N2", "N3", "R")
-    assert [sleep.classes(five)[label] for label in sleep.labels(five, index)] == ["W", "N1", "N2", "N3", "N3", "R"]
-    assert [sleep.classes(config)[label] for label in sleep.labels(config, index)] == list(STAGES)
+    assert sleep.TASK.classes(five) == ("W", "N1", "N2", "N3", "R")
+    assert [sleep.TASK.classes(five)[label] for label in sleep.TASK.labels(five, index)] == [
+        "W",
+        "N1",
+        "N2",
+        "N3",
+        "N3",
+        "R",
+    ]
+    assert [sleep.TASK.classes(config)[label] for label in sleep.TASK.labels(config, index)] == list(STAGES)
 
 
 # ---- preparation
@@ -354,7 +362,7 @@ def learnable(tiny: Callable) -> Iterator[tuple]:
         patch.setattr(jax.stages.Lowered, "compile", lambda self, **_: compile_(self, compiler_options=options))
         mesh = jax.make_mesh((1, 1), ("data", "space"), axis_types=(AxisType.Auto,) * 2, devices=jax.devices()[:1])
         patch.setattr(members, "make_mesh", lambda space: mesh)
-        network = Network(config, sleep.STUDY, dataset, [(fold, 1)], Timing())
+        network = Network(config, sleep.TASK, dataset, list_members("vgg16", [fold], 1, 1), Timing())
         yield config, fold, network, sleep.baselines(config, dataset, [fold])
 
 
@@ -364,7 +372,7 @@ def trained(learnable: tuple, folder: Path, label: np.ndarray) -> dict:
     network.source = network.source._replace(table={**network.source.table, "label": label})
     if program := network.programs.get(1):  # compiled before: only its data are others
         network.programs[1] = program._replace(feed=make_feed(network.source, program.feed.sharding, 10**9))
-    predictions = network.run([0], folder, MetricLog(folder, False, False))
+    predictions = network.run(network.members, folder, MetricLog(folder, False, False))
     return evaluate(config, predictions, baselines)
 
 
@@ -375,7 +383,7 @@ def standard_error(metrics: dict, name: str) -> float:
 
 def test_training_draws_every_training_epoch_and_no_other(learnable: tuple) -> None:
     _, fold, network, _ = learnable
-    plan = network._plan([0], [0])
+    plan = network._plan(network.members, network.members)
     for epoch in (0, 3):
         steps = range(epoch * plan.steps_per_epoch, (epoch + 1) * plan.steps_per_epoch)
         drawn = np.concatenate([rows[mask] for rows, mask in map(plan.rows, steps)])
@@ -424,10 +432,10 @@ def test_the_baselines_on_a_real_night(tiny: Callable, data_root: Path) -> None:
     assert len(dataset.index) == 167
     assert dataset.card["simulated"] is False
     real = {"W": 2, "N1": 7, "N2": 95, "N3": 37, "R": 26}
-    counts = np.bincount(sleep.labels(config, dataset.index))
-    assert dict(zip(sleep.classes(config), counts.tolist(), strict=True)) == real
+    counts = np.bincount(sleep.TASK.labels(config, dataset.index))
+    assert dict(zip(sleep.TASK.classes(config), counts.tolist(), strict=True)) == real
     folds = sleep.folds(config, dataset)
-    splits.check(folds)
+    splits.check_folds(folds)
     assert len(folds) == 10
     frame = sleep.baselines(config, dataset, folds)
     assert "ceiling" not in set(frame["model"])  # nobody knows the truth here

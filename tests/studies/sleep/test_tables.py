@@ -18,6 +18,7 @@ from eegjax.studies.sleep.paper import CONFUSIONS, quirks
 
 SIX = ("W", "N1", "N2", "N3", "N4", "R")
 FIVE = ("W", "N1", "N2", "N3", "R")
+DIFFERENCE = "accuracy minus that of VGG16"
 EPOCHS = {"W": 100, "N1": 50, "N2": 200, "N3": 80, "N4": 20, "R": 50}  # of the two recordings together
 
 
@@ -42,8 +43,12 @@ def finish(folder: Path, config, frames: list[pd.DataFrame], baselines: list[pd.
     about = {"simulated": False, "n_examples": int(predictions["example"].nunique()), "n_subjects": 1}
     write_json(folder / "metrics.json", numbers | about)
     halves = [{name: count // 2 for name, count in EPOCHS.items()}] * 2
-    write_json(folder / "card.json", {"recordings": [{"recording": "", "epochs": counts} for counts in halves]})
+    write_json(
+        folder / "card.json",
+        {"recordings": [{"recording": "", "subject": "SC400", "epochs": counts} for counts in halves]},
+    )
     write_json(folder / "config.json", {"config": config.to_dict()})
+    write_json(folder / "environment.json", {"starts": []})
     return folder
 
 
@@ -77,22 +82,22 @@ def test_results_are_those_of_the_answers(published: Path) -> None:
     found = {row["model"]: row for row in rows(published, "results")}
     assert list(found) == [
         *("VGG16", "VGG16 + ConvLSTM"),
-        *("ceiling: the true stages against the scorer", "commonest stage (chance)"),
+        *("ceiling: the true stages against the scorer", "majority class (no EEG)"),
     ]
     first = [found["VGG16"][name].split(" ")[0] for name in ("accuracy", "Cohen's kappa", "macro F1")]
     assert first == ["0.770", "0.694", "0.688"]  # of the paper's CNN, computed elsewhere from the same counts
     assert found["VGG16"]["mean one-vs-rest accuracy"].split(" ")[0] == "0.923"
-    assert found["VGG16"]["difference"] == ""
+    assert found["VGG16"][DIFFERENCE] == ""
     ceiling, chance = list(found.values())[2:]
     assert ceiling["accuracy"] == "1.000 [1.000, 1.000]"
     share = CONFUSIONS["vgg16"].sum(1)[2] / CONFUSIONS["vgg16"].sum()
     assert chance["accuracy"].startswith(f"{share:.3f} [")
     assert chance["Cohen's kappa"].startswith("0.000 [")
     right = np.trace(CONFUSIONS["vgg16"]) / CONFUSIONS["vgg16"].sum()
-    assert ceiling["difference"].startswith(f"{right - 1:+.3f} [")
-    assert ceiling["difference"].endswith("] worse")
-    assert chance["difference"].startswith(f"{right - share:+.3f} [")
-    assert chance["difference"].endswith("] better")
+    assert ceiling[DIFFERENCE].startswith(f"{1 - right:+.3f} [+")
+    assert ceiling[DIFFERENCE].endswith("] significantly better")
+    assert chance[DIFFERENCE].startswith(f"{share - right:+.3f} [-")
+    assert chance[DIFFERENCE].endswith("] significantly worse")
     for row in found.values():
         value, low, high = (float(text.strip("[],")) for text in row["accuracy"].split(" "))
         assert low <= value <= high
@@ -102,8 +107,8 @@ def test_a_difference_that_is_none_is_none(published: Path) -> None:
     """The transposed matrix has the same accuracy."""
     row = rows(published, "results")[1]
     assert row["accuracy"].startswith("0.770")
-    assert row["difference"].startswith("+0.000 [-")
-    assert row["difference"].endswith("] no difference shown")
+    assert row[DIFFERENCE].startswith("+0.000 [-")
+    assert row[DIFFERENCE].endswith("] no significant difference")
 
 
 def test_classes_are_rows_of_the_confusion_matrix(published: Path) -> None:
@@ -114,9 +119,9 @@ def test_classes_are_rows_of_the_confusion_matrix(published: Path) -> None:
     for k, row in enumerate(rows(published, "classes_vgg16")):
         assert [row["true stage"], row["epochs"]] == [SIX[k], str(confusion[k].sum())]
         assert [int(row[f"as {name}"]) for name in SIX] == confusion[k].tolist()
-        assert [row[name] for name in ("precision", "sensitivity", "f1")] == [f"{score[k]:.3f}" for score in scores[:3]]
+        assert [row[name] for name in ("precision", "sensitivity", "F1")] == [f"{score[k]:.3f}" for score in scores[:3]]
         agree = ((frame["target"] == k) == (predicted == k)).mean()
-        assert row["one vs rest accuracy"] == f"{agree:.3f}"
+        assert row["one-vs-rest accuracy"] == f"{agree:.3f}"
     assert [row["epochs"] for row in rows(published, "classes_vgg16_conv_lstm")] == [*map(str, confusion.sum(0))]
 
 
@@ -187,7 +192,7 @@ def test_a_stage_that_does_not_occur_has_no_numbers(config, tmp_path: Path) -> N
     text = sleep_report.tables(folder)
     found = {row["true stage"]: row for row in rows(folder, "classes_vgg16")}
     for stage in ("N3", "N4"):  # 5 and none
-        assert {found[stage][name] for name in ("precision", "sensitivity", "f1")} == {"too few"}
+        assert {found[stage][name] for name in ("precision", "sensitivity", "F1")} == {"too few"}
     assert found["N1"]["precision"] == "1.000"
     assert "'too few': under 10 test epochs, numbers left out." in text
     assert "nan" not in text.lower()
@@ -241,7 +246,7 @@ def test_what_was_made_of_answers_has_a_row_and_no_table_of_its_own(config, tmp_
     folder = finish(tmp_path / "run", config, frames, [answers("majority", confusion, SIX, 1.0)])
     sleep_report.tables(folder)
     titles = [row["model"] for row in rows(folder, "results")]
-    assert titles[:3] == ["VGG16", "VGG16, prior corrected", "VGG16, Viterbi-smoothed"]
+    assert titles[:3] == ["VGG16", "VGG16, prior-corrected", "VGG16, Viterbi-smoothed"]
     assert [path.stem for path in (folder / "tables").glob("classes_*.md")] == ["classes_vgg16"]
     assert {row["model"] for row in rows(folder, "paper_table_3")} == {"CNN"}
 

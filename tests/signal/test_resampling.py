@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from scipy import signal
 
 from eegjax.errors import UserError
-from eegjax.signal.resample import resample, upsample
+from eegjax.signal.resampling import resample, upsample
 
 RATES = [(160.0, 250.0), (250.0, 125.0), (200.0, 40.0), (128.0, 250.0), (512.0, 250.0), (250.0, 500.0)]
 

@@ -10,7 +10,9 @@ from scipy import signal
 from eegjax.errors import UserError
 
 LARGEST_FACTOR = 10_000
-CUTOFF, HALF_LENGTH, KAISER_BETA = 0.95, 64, 8.0  # of the smaller Nyquist frequency; samples at the lower rate; 80 dB
+CUTOFF = 0.95  # of the smaller Nyquist frequency
+HALF_LENGTH = 64  # samples at the lower rate
+KAISER_BETA = 8.0  # 80 dB
 
 
 def resample(x: np.ndarray, sfreq: float, to_sfreq: float) -> np.ndarray:
@@ -26,7 +28,7 @@ def resample(x: np.ndarray, sfreq: float, to_sfreq: float) -> np.ndarray:
         smaller Nyquist frequency is kept, what is faster than that frequency is gone, both to a thousandth.
 
     Raises:
-        UserError: a rate isn't positive, the two stand in no ratio of whole numbers up to 10,000, or NaN is in x.
+        UserError: a rate isn't positive, the two stand in no ratio of whole numbers up to 10,000, or `x` holds NaN.
     """
     if not (sfreq > 0 and to_sfreq > 0):
         raise UserError(f"sampling rates: found {sfreq:g} and {to_sfreq:g} Hz, expected more than 0")
