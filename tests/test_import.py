@@ -6,6 +6,7 @@ import importlib
 import json
 import subprocess
 import sys
+import warnings
 from itertools import chain, combinations, cycle
 from pathlib import Path
 
@@ -123,6 +124,19 @@ def test_importing_the_package_is_quick_and_light(imports: dict) -> None:
 def test_importing_a_study_loads_nothing_it_may_not_need(imports: dict) -> None:
     assert "jax" in imports["sleep"]
     assert not {"mne", "matplotlib", "sklearn", "tensorboardX"} & set(imports["sleep"])
+
+
+@pytest.mark.parametrize("kind", [DeprecationWarning, FutureWarning, UserWarning])
+def test_a_library_s_warning_of_our_call_is_an_error(kind: type[Warning]) -> None:
+    """And one of somebody else's call isn't."""
+
+    def deprecated() -> None:
+        warnings.warn("use another", kind, stacklevel=2)
+
+    with pytest.raises(kind, match="use another"):
+        exec("deprecated()", {"__name__": "eegjax.signal.image", "deprecated": deprecated})
+    with pytest.warns(kind, match="use another"):
+        exec("deprecated()", {"__name__": "another", "deprecated": deprecated})
 
 
 # ---- configurations

@@ -219,6 +219,7 @@ def test_an_accelerator_gets_the_plain_form(monkeypatch: pytest.MonkeyPatch) -> 
     assert "reduce_window" in primitives(lambda x: operations.max_pool(x, (2, 2), (2, 2)), normal(1, 8, 8, 2))
 
 
+@pytest.mark.slow
 def test_members_as_one_program_get_the_plain_form_and_its_gradients() -> None:
     x, kernels = normal(1, 9, 9, 4), normal(3, 3, 3, 1, 4)
 

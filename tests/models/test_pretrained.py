@@ -101,6 +101,7 @@ def distance(found: Any, expected: np.ndarray) -> float:
     return float(np.abs(np.asarray(found) - expected).max() / np.abs(expected).max())
 
 
+@pytest.mark.slow
 def test_torchvision_features_and_logits(golden, tmp_path):
     """To 1e-4 of the largest value; the features' weights go through both kinds of file."""
     rule, expected = golden

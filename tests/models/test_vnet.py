@@ -190,6 +190,7 @@ def test_volumes_do_not_see_each_other():
     assert_near(found[0], out[0], 1e-6)
 
 
+@pytest.mark.slow
 def test_remat_changes_no_number():
     _, params, x, expected = plain()
     again = VNet(2, WIDTH, depth=2, remat=True)

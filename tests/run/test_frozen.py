@@ -183,7 +183,7 @@ def test_every_member_begins_with_what_the_file_gives(standard, dataset, state, 
     [
         ("vgg16", 32, "fc", {"features"}),
         pytest.param("vgg16", 224, "head", {"features", "fc6", "fc7"}, marks=pytest.mark.slow),
-        ("vgg16_conv_lstm", 32, "head", {"features"}),  # the ConvLSTM is always new
+        pytest.param("vgg16_conv_lstm", 32, "head", {"features"}, marks=pytest.mark.slow),  # the ConvLSTM is always new
     ],
 )
 def test_a_step_moves_what_is_to_be_trained_and_nothing_else(

@@ -175,6 +175,7 @@ def test_a_step_without_a_number_keeps_the_memory(one):
     assert int(skipped.bad_total) == 1
 
 
+@pytest.mark.slow
 def test_two_members_as_one_program(one):
     """They search for different numbers of trials; one of them is stopped."""
     mesh = tiny.mesh_of(2)

@@ -98,6 +98,7 @@ def test_members_killed_on_four_devices_end_on_one(network, one_device, single, 
     assert tiny.saved(tmp_path)["step"].tolist() == [12, 12, 12]
 
 
+@pytest.mark.slow
 def test_stopped_members_are_frozen(validating, tmp_path):
     """Each member ends at its own epoch; those that go on don't change it."""
     predictions = tiny.run(validating, [0, 1, 2, 3], tmp_path / "together")

@@ -175,6 +175,7 @@ def test_prepared_beforehand_it_is_what_the_printed_command_runs_on(run_root: Pa
     assert (folder / "arrays" / "voltages.npy").stat().st_mtime_ns == before
 
 
+@pytest.mark.slow
 def test_training_on_the_fly_learns_and_stores_nothing_but_seeds(run_root: Path) -> None:
     config = configured(run_root, "demo,size=tiny", data__on_the_fly=True, test__classical=())
     folder = commands.launch(config)

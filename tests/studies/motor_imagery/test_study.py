@@ -47,6 +47,7 @@ def finished(configure) -> tuple[Path, str]:
     return folder, printed.getvalue()
 
 
+@pytest.mark.slow
 def test_the_folder_is_whole(finished) -> None:
     folder, printed = finished
     assert re.fullmatch(r"motor_imagery-demo-[0-9a-f]{16}", folder.name)
@@ -57,6 +58,7 @@ def test_the_folder_is_whole(finished) -> None:
         assert title in printed
 
 
+@pytest.mark.slow
 def test_every_trial_of_session_e_is_tested_once_by_each_network_and_baseline(finished) -> None:
     folder, _ = finished
     card, folds = read_json(folder / "card.json"), json.loads((folder / "folds.json").read_text())
@@ -72,6 +74,7 @@ def test_every_trial_of_session_e_is_tested_once_by_each_network_and_baseline(fi
     assert len(folds) >= 2
 
 
+@pytest.mark.slow
 def test_the_printed_kappa_is_that_of_the_predictions(finished) -> None:
     folder, _ = finished
     metrics, predictions = read_json(folder / "metrics.json"), pd.read_parquet(folder / "predictions.parquet")
@@ -83,6 +86,7 @@ def test_the_printed_kappa_is_that_of_the_predictions(finished) -> None:
     assert metrics["accuracy_mean"] == pytest.approx(by_subject.mean())
 
 
+@pytest.mark.slow
 def test_every_figure_is_a_picture_that_says_it_is_simulated(finished) -> None:
     folder, _ = finished
     names = {path.name for path in (folder / "figures").glob("*.png")}
@@ -94,6 +98,7 @@ def test_every_figure_is_a_picture_that_says_it_is_simulated(finished) -> None:
             assert np.ptp(np.asarray(image.convert("L"))) > 100
 
 
+@pytest.mark.slow
 def test_the_oracle_is_no_worse_than_guessing_and_needs_no_training(finished) -> None:
     """Eight trials of a run say little; that the rows are aligned is what is seen here: labels by the likelihood."""
     folder, _ = finished
