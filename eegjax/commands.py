@@ -8,7 +8,7 @@ from pathlib import Path
 from ml_collections import ConfigDict
 
 from eegjax import studies
-from eegjax.errors import UserError, did_you_mean
+from eegjax.errors import UserError, check_choice
 
 DATASETS = {  # that can be fetched, or made beforehand -> the study they are for
     "sleep_edf": "sleep",
@@ -82,8 +82,7 @@ def of_dataset(name: str) -> str:
     Raises:
         UserError: `name` is none of `DATASETS`.
     """
-    if name not in DATASETS:
-        raise UserError(f"--dataset is '{name}'; there are {', '.join(DATASETS)}.{did_you_mean(name, DATASETS)}")
+    check_choice("--dataset", name, DATASETS)
     return DATASETS[name]
 
 

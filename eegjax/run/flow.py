@@ -50,8 +50,8 @@ def run(config: ConfigDict, study: Study, workdir: str | None = None) -> Path:
 
 def _tidy(folder: Path) -> None:
     """Remove what a start that was killed left half-written."""
-    for place in [folder, *(path for path in folder.rglob("*") if path.is_dir())]:
-        remove_stale(place)
+    for inner in [folder, *(path for path in folder.rglob("*") if path.is_dir())]:
+        remove_stale(inner)
 
 
 def _report(config: ConfigDict, study: Study, dataset: Dataset, folder: Path) -> None:
@@ -115,16 +115,16 @@ def _train(network: Network, folder: Path, log: MetricLog) -> pd.DataFrame:
     name = network.config.model.name
     frames = []
     for numbers in members.grouped(len(network.members), network.at_once()):
-        place = folder / "checkpoints" / f"{name}-{numbers[0]:03d}-{numbers[-1]:03d}"
-        path = place / "predictions.parquet"
+        group_folder = folder / "checkpoints" / f"{name}-{numbers[0]:03d}-{numbers[-1]:03d}"
+        path = group_folder / "predictions.parquet"
         if path.exists():
             frame = pd.read_parquet(path)
         else:
-            frame = network.run([network.members[number] for number in numbers], place, log)
+            frame = network.run([network.members[number] for number in numbers], group_folder, log)
             if jax.process_index() == 0:
                 write_aside(path, partial(frame.to_parquet, index=False))
         if jax.process_index() == 0:
-            for step in [child for child in place.iterdir() if child.is_dir()]:
+            for step in [child for child in group_folder.iterdir() if child.is_dir()]:
                 shutil.rmtree(step)  # its weights are kept, and a state is several times as large
         frames.append(frame)
     return pd.concat(frames, ignore_index=True)

@@ -53,15 +53,15 @@ def tables(config: ConfigDict, root: str | None, study: Study, launch: Callable[
             print(f"# {row}\n")
         folders[row] = launch(_with(config, fields))
     name = f"tables-{config.study}-{config.protocol}-{hash_of([folder.name for folder in folders.values()])}"
-    place = Path(config.run.root) / name
+    out = Path(config.run.root) / name
     for row, folder in folders.items():
-        copy(row, folder, place, rows.once)
+        copy(row, folder, out, rows.once)
     parts = {_prefix(row): row for row in folders if row}
     finished = {row: read(folder) for row, folder in folders.items()}
     simulated = next(iter(finished.values())).simulated
     if len(folders) > 1:
-        print(_overview(finished, place / "tables", simulated))
-    if compared := study.compare(folders, place):
+        print(_overview(finished, out / "tables", simulated))
+    if compared := study.compare(folders, out):
         print(compared)
     provenance = {
         "command": sys.argv,
@@ -70,9 +70,9 @@ def tables(config: ConfigDict, root: str | None, study: Study, launch: Callable[
         "runs": ", ".join(str(folder) for folder in folders.values()),
     }
     title = f"{config.study}: the paper and ours, {config.protocol}"
-    page = write_page(place, title, provenance=provenance, parts=parts)
+    page = write_page(out, title, provenance=provenance, parts=parts)
     print(f"\nAll of it: {page}")
-    return place
+    return out
 
 
 def _with(config: ConfigDict, fields: dict[str, object]) -> ConfigDict:
@@ -87,23 +87,23 @@ def _prefix(row: str) -> str:
     return f"{re.sub(r'[^0-9A-Za-z]+', '_', row).strip('_')}_" if row else ""
 
 
-def copy(row: str, folder: Path, place: Path, once: Sequence[str]) -> None:
-    """Copy a run's tables and figures to `place`, named after their row.
+def copy(row: str, folder: Path, out: Path, once: Sequence[str]) -> None:
+    """Copy a run's tables and figures to `out`, named after their row.
 
     Args:
         row: what the run is called.
         folder: of the run.
-        place: folder with `tables` and `figures`, made if missing.
+        out: folder with `tables` and `figures`, made if missing.
         once: patterns of names that are left out: these are made once for all rows.
     """
     for kind in ("tables", "figures"):
         for path in sorted((folder / kind).glob("[!.]*")):
             if any(fnmatchcase(path.stem, pattern) for pattern in once):
                 continue
-            write_aside(place / kind / f"{_prefix(row)}{path.name}", partial(shutil.copyfile, path))
+            write_aside(out / kind / f"{_prefix(row)}{path.name}", partial(shutil.copyfile, path))
 
 
-def _overview(runs: Mapping[str, Finished], place: Path, simulated: bool) -> str:
+def _overview(runs: Mapping[str, Finished], out: Path, simulated: bool) -> str:
     """The headline numbers of every run's networks, a row each."""
     rows = []
     for row, run in runs.items():
@@ -114,4 +114,4 @@ def _overview(runs: Mapping[str, Finished], place: Path, simulated: bool) -> str
                 if run.has(model, name)
             }
             rows.append({"run": row, "model": model, **cells})
-    return write_table(place, "results", pd.DataFrame(rows), "All runs", (), simulated)
+    return write_table(out, "results", pd.DataFrame(rows), "All runs", (), simulated)

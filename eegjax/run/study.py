@@ -272,10 +272,10 @@ class Compare(Protocol):
 
     Args:
         folders: row of `rows` -> its run folder.
-        place: the folder.
+        out: the folder.
     """
 
-    def __call__(self, folders: Mapping[str, Path], place: Path) -> str: ...
+    def __call__(self, folders: Mapping[str, Path], out: Path) -> str: ...
 
 
 class Apply(Protocol):
@@ -315,7 +315,7 @@ def list_one_row(config: ConfigDict) -> Rows:
     return Rows({"": {}})
 
 
-def compare_nothing(folders: Mapping[str, Path], place: Path) -> str:
+def compare_nothing(folders: Mapping[str, Path], out: Path) -> str:
     """There is nothing to say beside the runs' own tables."""
     return ""
 

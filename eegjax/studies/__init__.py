@@ -3,7 +3,7 @@
 import importlib
 from typing import TYPE_CHECKING
 
-from eegjax.errors import UserError, did_you_mean
+from eegjax.errors import check_choice
 
 if TYPE_CHECKING:
     from ml_collections import ConfigDict
@@ -29,8 +29,7 @@ def check_name(name: str, given_as: str) -> None:
     Raises:
         UserError: `name` is none of `NAMES`.
     """
-    if name not in NAMES:
-        raise UserError(f"{given_as} is '{name}'; there are {', '.join(NAMES)}.{did_you_mean(name, NAMES)}")
+    check_choice(given_as, name, NAMES)
 
 
 def get_config(name: str, argument: str = "") -> "ConfigDict":

@@ -54,19 +54,19 @@ def _row(network: str, task: str, form: str) -> str:
     return f"{network}, {task}, {form}"
 
 
-def compare(folders: Mapping[str, Path], place: Path) -> str:
+def compare(folders: Mapping[str, Path], out: Path) -> str:
     """Compare finished runs, and draw losses (Figure 2) and F1 (Figure 4) of plain and dilated points side by side.
 
     Args:
         folders: row of `rows` -> its run folder.
-        place: folder whose `tables` and `figures` are written.
+        out: folder whose `tables` and `figures` are written.
 
     Returns:
         The tables as Markdown.
     """
     runs = {row: read(folder) for row, folder in folders.items()}
     first = next(iter(runs.values()))
-    draw_paper_metric(place / "figures" / "paper_metric.png", first.simulated)
+    draw_paper_metric(out / "figures" / "paper_metric.png", first.simulated)
     for network in NETWORKS:
         for task in TASKS:
             pair = {
@@ -74,15 +74,15 @@ def compare(folders: Mapping[str, Path], place: Path) -> str:
             }
             there = {panel: runs[row] for panel, row in pair.items() if row in runs}
             if there:
-                _draw_pair(place / "figures", network, task, there)
+                _draw_pair(out / "figures", network, task, there)
     models = {row: by_model(run.predictions, run.baselines) for row, run in runs.items()}
     of_first = next(iter(models.values()))
     title = (
         f"Source localisation, {first.config.protocol}: networks, formulations and points, {scored(first, of_first)}"
     )
     notes = [*points_notes(first, of_first), *name_owners({row: quirks(run.config) for row, run in runs.items()})]
-    table = write_table(place / "tables", "comparison", _compared(runs, models), title, notes, first.simulated)
-    return "\n".join([table, heads(place / "tables", first), paper_metric(place / "tables", first.simulated)])
+    table = write_table(out / "tables", "comparison", _compared(runs, models), title, notes, first.simulated)
+    return "\n".join([table, heads(out / "tables", first), paper_metric(out / "tables", first.simulated)])
 
 
 def _compared(runs: Mapping[str, Finished], models: Mapping[str, dict[str, pd.DataFrame]]) -> pd.DataFrame:
@@ -102,7 +102,7 @@ def _compared(runs: Mapping[str, Finished], models: Mapping[str, dict[str, pd.Da
     return frame.loc[:, (frame != NOTHING).any()]
 
 
-def _draw_pair(place: Path, network: str, task: str, runs: Mapping[str, Finished]) -> None:
+def _draw_pair(out: Path, network: str, task: str, runs: Mapping[str, Finished]) -> None:
     """Losses and F1 of one network and formulation, a panel per run; those that the paper shows are its figures."""
     shown = (network, task) == ("V-Net", "classification")
     ends = "" if shown else f"_{NETWORKS[network]}_{task}"
@@ -111,7 +111,7 @@ def _draw_pair(place: Path, network: str, task: str, runs: Mapping[str, Finished
     title = f"{network}, {task}"
     simulated = next(iter(runs.values())).simulated
     losses, f1 = (
-        place / f"{name}{ends}.png" for name in (("figure_2_losses", "figure_4_f1") if shown else ("losses", "f1"))
+        out / f"{name}{ends}.png" for name in (("figure_2_losses", "figure_4_f1") if shown else ("losses", "f1"))
     )
     draw_losses(losses, log, f"Loss in training: {title}", simulated, log=True)
     draw_f1(f1, runs, f"F1 of predicted points: {title}")

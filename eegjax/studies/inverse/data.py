@@ -77,11 +77,11 @@ def _check(config: ConfigDict) -> None:
     headline(config)
 
 
-def _key(config: ConfigDict, place: int, one: Recorded) -> list[Any]:
+def _key(config: ConfigDict, number: int, one: Recorded) -> list[Any]:
     """All that a recording depends on beside the card."""
     return [
         [*one],
-        place,
+        number,
         describe_origin(one.real, heads.root_of(config)),
     ]  # assumed and real head are of the same files
 
@@ -104,12 +104,12 @@ def _card(config: ConfigDict) -> dict[str, Any]:
     }
 
 
-def _part(config: ConfigDict, n_sources: int, place: int, one: Recorded) -> Part:
+def _part(config: ConfigDict, n_sources: int, number: int, one: Recorded) -> Part:
     """One head's samples."""
     nominal = heads.make(config, one.nominal)
     real = heads.make(config, one.real)
     grid = heads.grids(config, nominal)[1]
-    seeds = np.arange(one.n_samples) + place * 10_000_000
+    seeds = np.arange(one.n_samples) + number * 10_000_000
     arrays = {"seed": seeds.astype(np.int32)}
     if not config.data.on_the_fly:
         arrays |= simulated(config, one, n_sources, seeds)
@@ -146,7 +146,7 @@ def source(config: ConfigDict, dataset: Dataset) -> Source:
     """Each sample's voltages and truth, or its seed; and its head's arrays, which lie there once per recording."""
     number = heads.number_of_recording(dataset)
     arrays = _of_heads(config, dataset)
-    place = dict.fromkeys(arrays, number.astype(np.int64))
+    rows_of = dict.fromkeys(arrays, number.astype(np.int64))
     if "voltages" in dataset.arrays:
         whole = drawn(config, dataset, np.arange(len(dataset.index)))
         own = {"voltages": whole.voltages, "truth": truth(config, whole.moments, whole.centres, np)}
@@ -154,10 +154,10 @@ def source(config: ConfigDict, dataset: Dataset) -> Source:
             # once for all epochs: a step would copy an inverse operator of some MB for each of its samples
             own["estimate"] = _estimates(arrays.pop("kernel"), number, snapshot(config, own.pop("voltages"), np))
         arrays |= own
-        place |= dict.fromkeys(own, np.arange(len(dataset.index)))
+        rows_of |= dict.fromkeys(own, np.arange(len(dataset.index)))
     table = {"seed": dataset.index["seed"].to_numpy(np.int32)}
     for name in arrays:
-        at = place[name]
+        at = rows_of[name]
         table |= {f"{name}_start": at, f"{name}_low": at, f"{name}_high": at + 1}
     return Source(arrays, dict.fromkeys(arrays, 1), table)
 
@@ -165,8 +165,8 @@ def source(config: ConfigDict, dataset: Dataset) -> Source:
 def _estimates(kernels: np.ndarray, number: np.ndarray, voltages: np.ndarray) -> np.ndarray:
     """[n, n_sources] float32: each sample's amplitudes by the operator of its head."""
     found = np.empty((len(voltages), kernels.shape[1]), np.float32)
-    for place, kernel in enumerate(kernels):
-        own = number == place
+    for head, kernel in enumerate(kernels):
+        own = number == head
         found[own] = amplitudes(jnp.asarray(kernel), jnp.asarray(voltages[own]))
     return found
 

@@ -25,24 +25,24 @@ REGRESSION = ("mse", "l1")  # losses of; other networks' outputs are probabiliti
 def figures(folder: Path) -> list[Path]:
     """Draw `figures/`: the metric, training, points in the head, F1 against the radius, and sections of volumes."""
     run = read(folder)
-    place = folder / "figures"
+    out = folder / "figures"
     models = by_model(run.predictions, run.baselines)
     panels = {
         panel: {title_of(name): curve(run, name) for name in names if name in models} for panel, names in METRIC.items()
     }
     title = "The metric, of guesses and of almost perfect predictions: mean ± sd over samples"
-    f1_curves(place / "figure_1_metric.png", run.config.test.radii, panels, run.config.test.unit, title, run.simulated)
-    draw_paper_metric(place / "paper_metric.png", run.simulated)
+    f1_curves(out / "figure_1_metric.png", run.config.test.radii, panels, run.config.test.unit, title, run.simulated)
+    draw_paper_metric(out / "paper_metric.png", run.simulated)
     log = run.log()
     log = log.assign(model=log["model"].map(title_of))
-    draw_losses(place / "figure_2_losses.png", log, "Loss in training", run.simulated, log=True)
+    draw_losses(out / "figure_2_losses.png", log, "Loss in training", run.simulated, log=True)
     examples = run.explanation("examples")
     for number, name in enumerate(run.networks if len(examples["example"]) else ()):
-        target = place / (f"points_{name}.png" if number else "figure_3_points.png")  # one as printed
+        target = out / (f"points_{name}.png" if number else "figure_3_points.png")  # one as printed
         _draw_points(target, run, name, models[name], examples["example"].tolist())
-        _draw_sections(place / f"sections_{name}.png", run, name, models[name], examples)
-    draw_f1(place / "figure_4_f1.png", {"": run}, f"F1 of predicted points, {run.config.protocol}")
-    return sorted(place.glob("[!.]*.png"))
+        _draw_sections(out / f"sections_{name}.png", run, name, models[name], examples)
+    draw_f1(out / "figure_4_f1.png", {"": run}, f"F1 of predicted points, {run.config.protocol}")
+    return sorted(out.glob("[!.]*.png"))
 
 
 def draw_paper_metric(path: Path, simulated: bool) -> None:
@@ -99,7 +99,7 @@ def _draw_sections(
     path: Path, run: Finished, name: str, answers: pd.DataFrame, examples: Mapping[str, np.ndarray]
 ) -> None:
     """Input, target and output around the strongest true point of the first sample that has one."""
-    for place, example in enumerate(examples["example"].tolist()):
+    for number, example in enumerate(examples["example"].tolist()):
         rows = _of_example(answers, example)
         true = rows[rows["kind"] == "true"]
         if not len(true):
@@ -107,11 +107,11 @@ def _draw_sections(
         strongest = true.loc[true["value"].idxmax(), POINTS["mm"]].to_numpy(float)
         predicted = "predicted value" if run.config.train.loss in REGRESSION else "predicted probability"
         volumes = {
-            INPUTS[run.config.inputs.kind]: examples["input"][place],
-            "target": examples["target"][place],
-            predicted: examples[f"predicted_{name}"][place],
+            INPUTS[run.config.inputs.kind]: examples["input"][number],
+            "target": examples["target"][number],
+            predicted: examples[f"predicted_{name}"][number],
         }
-        grid = examples["origin_mm"][place], examples["voxel_mm"][place]
+        grid = examples["origin_mm"][number], examples["voxel_mm"][number]
         title = f"{title_of(name)}, sample {example}: around the strongest source"
         sections(path, volumes, strongest, *grid, title, run.simulated)
         return

@@ -51,10 +51,10 @@ def recorded(config: ConfigDict) -> list[Recorded]:
     trained = [name for name in specs if name != tested]
     shares = np.diff(np.linspace(0, data.n_samples, len(trained) + 1).round().astype(int))
     found = []
-    for place, (name, n_samples) in enumerate(zip(trained, shares, strict=True)):
-        conductivity = data.skull_s_per_m[place % len(data.skull_s_per_m)]
+    for number, (name, n_samples) in enumerate(zip(trained, shares, strict=True)):
+        conductivity = data.skull_s_per_m[number % len(data.skull_s_per_m)]
         real = specs[name]._replace(skull_conductivity=float(conductivity))
-        last = bool(tested) and place == len(trained) - 1
+        last = bool(tested) and number == len(trained) - 1
         found.append(Recorded(name, name, real, specs[name], False, False, int(n_samples), last))
     if not tested:
         return found
@@ -120,9 +120,9 @@ def of_dataset(config: ConfigDict, dataset: Dataset) -> list[tuple[Head, Head]]:
 
 
 def number_of_recording(dataset: Dataset) -> np.ndarray:
-    """[n] int32, the place in the card of each row's recording."""
-    places = {row["recording"]: place for place, row in enumerate(dataset.card["recordings"])}
-    return dataset.index["recording"].map(places).to_numpy(np.int32)
+    """[n] int32, the number in the card of each row's recording."""
+    numbers = {row["recording"]: number for number, row in enumerate(dataset.card["recordings"])}
+    return dataset.index["recording"].map(numbers).to_numpy(np.int32)
 
 
 def grids(config: ConfigDict, nominal: Head) -> tuple[Grid, Grid]:

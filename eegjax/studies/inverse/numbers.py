@@ -90,9 +90,9 @@ def curves(config: ConfigDict, frame: pd.DataFrame) -> Curves:
     }
     rows = frame[(frame["kind"] == "sample") & (frame["n_true"] > 0)]
     values = np.full((len(rows), len(test.radii)), np.nan)
-    for place, key in enumerate(rows[ANSWER].itertuples(index=False, name=None)):
+    for number, key in enumerate(rows[ANSWER].itertuples(index=False, name=None)):
         true, predicted = (points.get((kind, *key), np.zeros((0, 3))) for kind in ("true", "predicted"))
-        values[place] = f1_curve(true, predicted, test.radii, **metric(config))
+        values[number] = f1_curve(true, predicted, test.radii, **metric(config))
     of_samples = pd.DataFrame(values).groupby(rows["example"].to_numpy()).mean()
     samples = samples_of(frame)
     active = samples[samples["n_true"] > 0].reset_index(drop=True)
@@ -128,14 +128,14 @@ def evaluate(config: ConfigDict, predictions: pd.DataFrame, baselines: pd.DataFr
     Raises:
         UserError: the headline's radius isn't one of the radii, or the unit is unknown.
     """
-    place = headline(config)
+    at_headline = headline(config)
     models = by_model(predictions, baselines)
     found = {name: curves(config, frame) for name, frame in models.items()}
     first = next(iter(found))
     numbers: dict[str, Any] = {}
     for name, frame in models.items():
         named = "" if name == first else name
-        of_model = _of_model(config, frame, found[name], place)
+        of_model = _of_model(config, frame, found[name], at_headline)
         numbers |= {number_name(key, named): value for key, value in of_model.items()}
         if named:
             numbers |= _with_ends(difference_name(name), difference(config, found[first], found[name]))
@@ -145,12 +145,12 @@ def evaluate(config: ConfigDict, predictions: pd.DataFrame, baselines: pd.DataFr
     return numbers | {"n_samples": len(samples) - n_silent, "n_silent": n_silent, "interval": drawn(found[first][0])[1]}
 
 
-def _of_model(config: ConfigDict, frame: pd.DataFrame, found: Curves, place: int) -> dict[str, float]:
-    """Of one model; `place` is the headline's radius."""
+def _of_model(config: ConfigDict, frame: pd.DataFrame, found: Curves, at_headline: int) -> dict[str, float]:
+    """Of one model; `at_headline` is the headline's radius."""
     active, values = found
     group, _ = drawn(active)
     mean, sd = mean_and_sd(values)
-    numbers = _with_ends("f1", _mean(values[:, place], group)) | {"f1_sd": float(sd[place])}
+    numbers = _with_ends("f1", _mean(values[:, at_headline], group)) | {"f1_sd": float(sd[at_headline])}
     numbers |= _with_ends("area", _mean(area_under_curve(config.test.radii, values), group))
     for number, radius in enumerate(config.test.radii):
         numbers |= {f"f1_at_{radius:g}": float(mean[number]), f"f1_sd_at_{radius:g}": float(sd[number])}

@@ -9,7 +9,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from eegjax.data.dataset import Dataset
-from eegjax.errors import UserError, did_you_mean
+from eegjax.errors import check_choice
 from eegjax.signal.sources import Patches, Sample, Zones, simulate_sources
 from eegjax.studies.inverse import heads
 from eegjax.studies.inverse.heads import Recorded
@@ -21,18 +21,14 @@ def settings(config: ConfigDict) -> Patches | Zones:
     """What happens in the heads.
 
     Raises:
-        UserError: there is no such kind of sources.
+        UserError: `config.data.sources` is neither patches nor zones.
     """
     data = config.data
+    check_choice("config.data.sources", data.sources, ("patches", "zones"))
     if data.sources == "patches":
         values = {name: _ends(value) for name, value in data.patches.to_dict().items()}
         return Patches(**values, n_times=data.n_times)
-    if data.sources == "zones":
-        return Zones(**{name: _ends(value) for name, value in data.zones.to_dict().items()})
-    words = ("patches", "zones")
-    raise UserError(
-        f"config.data.sources is '{data.sources}'; there are {', '.join(words)}.{did_you_mean(data.sources, words)}"
-    )
+    return Zones(**{name: _ends(value) for name, value in data.zones.to_dict().items()})
 
 
 def _ends(value: Any) -> Any:
@@ -95,9 +91,9 @@ def drawn(config: ConfigDict, dataset: Dataset, rows: np.ndarray) -> Drawn:
     seeds = dataset.index["seed"].to_numpy()[rows]
     n_sources = max(one.real.n_sources for one in recordings)
     found: dict[str, np.ndarray] = {}
-    for place in np.unique(number):
-        own = np.flatnonzero(number == place)
-        for name, values in simulated(config, recordings[place], n_sources, seeds[own]).items():
+    for one in np.unique(number):
+        own = np.flatnonzero(number == one)
+        for name, values in simulated(config, recordings[one], n_sources, seeds[own]).items():
             found.setdefault(name, np.zeros((len(rows), *values.shape[1:]), values.dtype))[own] = values
     return Drawn(**found)
 

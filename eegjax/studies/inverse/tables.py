@@ -64,12 +64,12 @@ def with_unit(run: Finished, radius: float) -> str:
 def tables(folder: Path) -> str:
     """Write `tables/`: how well points are found, the heads, and the paper's metric; return all as Markdown."""
     run = read(folder)
-    place = folder / "tables"
+    out = folder / "tables"
     models = by_model(run.predictions, run.baselines)
     title = f"Source localisation, {run.config.protocol}: {scored(run, models)}"
     notes = [*points_notes(run, models), *paper.quirks(run.config)]
-    parts = [write_table(place, "results_points", points(run, models), title, notes, run.simulated)]
-    return "\n".join([*parts, heads(place, run), paper_metric(place, run.simulated)])
+    parts = [write_table(out, "results_points", points(run, models), title, notes, run.simulated)]
+    return "\n".join([*parts, heads(out, run), paper_metric(out, run.simulated)])
 
 
 def scored(run: Finished, models: Mapping[str, pd.DataFrame]) -> str:
@@ -167,7 +167,7 @@ def _crime(recordings: Sequence[dict[str, Any]]) -> str:
     )
 
 
-def heads(place: Path, run: Finished) -> str:
+def heads(out: Path, run: Finished) -> str:
     """The table of recordings: each head as it was simulated, and as it is assumed to be."""
     frame = pd.DataFrame([_head(run.config, one) for one in run.card["recordings"]])
     notes = [
@@ -184,7 +184,7 @@ def heads(place: Path, run: Finished) -> str:
         "cap as it was and as it is assumed.",
     ]
     notes = [note for note in notes if note]
-    return write_table(place, "heads", frame, f"Heads, {run.config.protocol}", notes, run.simulated)
+    return write_table(out, "heads", frame, f"Heads, {run.config.protocol}", notes, run.simulated)
 
 
 def _head(config: ConfigDict, one: dict[str, Any]) -> dict[str, str]:
@@ -211,9 +211,9 @@ def _head(config: ConfigDict, one: dict[str, Any]) -> dict[str, str]:
     }
 
 
-def paper_metric(place: Path, simulated: bool) -> str:
+def paper_metric(out: Path, simulated: bool) -> str:
     """The table of what random points are worth, the paper's and ours."""
     frame, notes = paper.metric()
     return write_table(
-        place, "paper_metric", frame, "The paper's metric: F1 of random points, radii in voxels", notes, simulated
+        out, "paper_metric", frame, "The paper's metric: F1 of random points, radii in voxels", notes, simulated
     )

@@ -174,38 +174,38 @@ class Row(NamedTuple):
     tasks: dict[str, Models]
 
 
-def compare(folders: Mapping[str, Path], place: Path) -> str:
+def compare(folders: Mapping[str, Path], out: Path) -> str:
     """Compare finished runs: cells, optimisers, upsampling, VAE, networks per subject or of all, lengths of the window.
 
     Args:
         folders: row of `rows` -> its run folder; a comparison is made of those that are there, if at least two are.
-        place: folder whose `tables` and `figures` are written.
+        out: folder whose `tables` and `figures` are written.
 
     Returns:
         The tables as Markdown.
     """
     runs = {row: read(folder) for row, folder in folders.items()}
-    _write_architectures(place / "tables", [found.run for found in runs.values()])
+    _write_architectures(out / "tables", [found.run for found in runs.values()])
     having = {name: [runs[row] for row in some if row in runs] for name, some in PUBLISHED.items()}
     having = {name: [found for found in some if name in found.run.networks] for name, some in having.items()}
-    parts = performance(place / "tables", {name: some[0] for name, some in having.items() if some})
+    parts = performance(out / "tables", {name: some[0] for name, some in having.items() if some})
     for name, comparison in COMPARISONS.items():
         there = _there(runs, comparison)
         if len(there) < 2:
             continue
-        parts.append(_compared(place / "tables", name, comparison, there))
+        parts.append(_compared(out / "tables", name, comparison, there))
         if name == "own_or_all":
-            _draw_subjects(place / "figures", there)
+            _draw_subjects(out / "figures", there)
         if name == "windows":
-            _draw_windows(place / "figures", there)
+            _draw_windows(out / "figures", there)
     return "\n".join(parts)
 
 
-def _write_architectures(place: Path, runs: Iterable[Finished]) -> None:
+def _write_architectures(out: Path, runs: Iterable[Finished]) -> None:
     """The report's tables of layers, once for all runs; they were printed with these."""
     networks = {name: run.simulated for run in runs for name in run.networks}
     for table, (title, frame, notes) in paper.architectures(networks).items():
-        write_table(place, table, frame, title, notes, any(networks.values()))
+        write_table(out, table, frame, title, notes, any(networks.values()))
 
 
 def _there(runs: Mapping[str, Tested], comparison: Comparison) -> list[Row]:
@@ -220,7 +220,7 @@ def _there(runs: Mapping[str, Tested], comparison: Comparison) -> list[Row]:
     return list(found.values())
 
 
-def _compared(place: Path, name: str, comparison: Comparison, there: Sequence[Row]) -> str:
+def _compared(out: Path, name: str, comparison: Comparison, there: Sequence[Row]) -> str:
     first = there[0].run
     kinds = {row.name: row.run.config.splits.kind for row in there}
     notes = [
@@ -231,7 +231,7 @@ def _compared(place: Path, name: str, comparison: Comparison, there: Sequence[Ro
         *shared_quirks({f"{row.name}, {title_of(row.model)}": (row.model, row.run) for row in there}),
     ]
     title = f"{comparison.title}, {first.config.protocol}"
-    return write_table(place, f"comparison_{name}", _comparison(there), title, notes, first.simulated)
+    return write_table(out, f"comparison_{name}", _comparison(there), title, notes, first.simulated)
 
 
 def _comparison(there: Sequence[Row]) -> pd.DataFrame:
@@ -240,19 +240,19 @@ def _comparison(there: Sequence[Row]) -> pd.DataFrame:
     settings = {title: [_setting(row.run, field) for row in there] for title, field in SETTINGS.items()}
     settings = {title: values for title, values in settings.items() if len(set(values)) > 1}
     for task, models in there[0].tasks.items():
-        for place, (name, model, run, tasks) in enumerate(there):
+        for number, (name, model, run, tasks) in enumerate(there):
             if model not in tasks.get(task, {}):  # other folds may have other tasks
                 continue
             frame = tasks[task][model]
             cells = {"run": name, "model": title_of(model), "task": TASK_TITLES[task]}
-            cells |= {title: values[place] for title, values in settings.items()}
+            cells |= {title: values[number] for title, values in settings.items()}
             cells["training"] = format_number(run.number(model, "train_accuracy", task))
             cells["validation"] = format_number(run.number(model, "validation_accuracy", task))
             cells["test trials"] = str(tested(frame)["example"].nunique())
             cells["testing"] = format_interval(*run.interval(model, "accuracy", task))
             cells["accuracy, mean ± sd"] = mean_sd_of(run, model, "accuracy", task)
             cells["kappa, mean ± sd"] = mean_sd_of(run, model, "kappa", task)
-            found.append(cells | {"p": _p(models[there[0].model], frame) if place else ""})
+            found.append(cells | {"p": _p(models[there[0].model], frame) if number else ""})
     frame = pd.DataFrame(found)
     return frame.loc[:, (frame != NOTHING).any()]
 
@@ -267,7 +267,7 @@ def _setting(run: Finished, field: str) -> str:
     return str(run.config[section][name])
 
 
-def _draw_subjects(place: Path, there: Sequence[Row]) -> None:
+def _draw_subjects(out: Path, there: Sequence[Row]) -> None:
     """A point per subject and run."""
     for task in there[0].tasks:
         scores = {
@@ -276,10 +276,10 @@ def _draw_subjects(place: Path, there: Sequence[Row]) -> None:
             if model in tasks.get(task, {})
         }
         title = f"Accuracy per subject, {TASK_TITLES[task]}: {title_of(there[0].model)}"
-        draw_by_subject(place / f"own_or_all_{task}.png", scores, title, there[0].run.simulated)
+        draw_by_subject(out / f"own_or_all_{task}.png", scores, title, there[0].run.simulated)
 
 
-def _draw_windows(place: Path, there: Sequence[Row]) -> None:
+def _draw_windows(out: Path, there: Sequence[Row]) -> None:
     """Accuracy against the length of the window, of the subjects that all runs tested."""
     first = there[0]
     there = sorted(there, key=lambda row: row.run.config.data.window_s[1])
@@ -291,4 +291,4 @@ def _draw_windows(place: Path, there: Sequence[Row]) -> None:
         high = max(one["chance_high"].max() for one in scores)
         title = f"Accuracy and length of the window, {TASK_TITLES[task]}"
         windows = {title_of(first.model): (window_s, accuracy)}
-        draw_by_window(place / f"windows_{task}.png", windows, chance, high, title, first.run.simulated)
+        draw_by_window(out / f"windows_{task}.png", windows, chance, high, title, first.run.simulated)

@@ -23,18 +23,18 @@ BESIDE = ("csp_lda", "tangent_space", "control")  # baselines that are drawn bes
 def figures(folder: Path) -> list[Path]:
     """Draw `figures/`: answers, training, reconstructions, and which channels matter."""
     run, tasks = read(folder)
-    place = folder / "figures"
+    out = folder / "figures"
     log = with_task(run.log())
     for task, models in tasks.items():
-        _draw_confusion(place / f"confusion_{task}.png", run, task, models)
-        _draw_subjects(place / f"accuracy_{task}.png", run, task, models)
-        _draw_losses(place / f"losses_{task}.png", run, task, log[log["task"] == task])
+        _draw_confusion(out / f"confusion_{task}.png", run, task, models)
+        _draw_subjects(out / f"accuracy_{task}.png", run, task, models)
+        _draw_losses(out / f"losses_{task}.png", run, task, log[log["task"] == task])
     for name in run.networks:
-        _draw_importance(place / f"importance_{name}.png", run, name)
+        _draw_importance(out / f"importance_{name}.png", run, name)
     for number, name in enumerate(name for name in run.networks if "vae" in name):
-        target = place / (f"reconstruction_{name}.png" if number else "figure_4_reconstruction.png")  # one as printed
+        target = out / (f"reconstruction_{name}.png" if number else "figure_4_reconstruction.png")  # one as printed
         _draw_reconstruction(target, run, name)
-    return sorted(place.glob("[!.]*.png"))
+    return sorted(out.glob("[!.]*.png"))
 
 
 def _networks(run: Finished, models: Models) -> list[str]:

@@ -200,11 +200,11 @@ def paper_tables(folder: Path, found: Tested) -> list[str]:
     return parts
 
 
-def performance(place: Path, runs: Mapping[str, Tested]) -> list[str]:
+def performance(out: Path, runs: Mapping[str, Tested]) -> list[str]:
     """The report's table of performance with ours below, as Markdown; empty without its networks or four classes.
 
     Args:
-        place: folder that it is written to.
+        out: folder that it is written to.
         runs: network of the report's -> the run that has it.
     """
     runs = {name: found for name, found in runs.items() if "four" in found.tasks}
@@ -220,7 +220,7 @@ def performance(place: Path, runs: Mapping[str, Tested]) -> list[str]:
     notes.append(f"Ours: {run.config.protocol} protocol, {_scored(tasks['four'])}.")
     notes += shared_quirks({paper.MODELS[name]: (name, found.run) for name, found in runs.items()})
     title = "Performance: accuracies across all subjects"
-    return [write_table(place, "paper_performance", frame, title, notes, run.simulated)]
+    return [write_table(out, "paper_performance", frame, title, notes, run.simulated)]
 
 
 def shared_quirks(rows: Mapping[str, tuple[str, Finished]]) -> list[str]:

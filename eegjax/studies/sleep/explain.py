@@ -165,10 +165,10 @@ def _wrong_rows(config: ConfigDict, tested: pd.DataFrame) -> np.ndarray:
     recording = tested["recording"].to_numpy()
     order = np.argsort(probabilities[np.arange(len(tested)), target], kind="stable")
     found: list[int] = []
-    for place in order[probabilities[order].argmax(-1) != target[order]]:
-        same = [other for other in found if recording[other] == recording[place]]
-        if all(abs(position[other] - position[place]) > APART for other in same):
-            found.append(int(place))
+    for candidate in order[probabilities[order].argmax(-1) != target[order]]:
+        same = [other for other in found if recording[other] == recording[candidate]]
+        if all(abs(position[other] - position[candidate]) > APART for other in same):
+            found.append(int(candidate))
         if len(found) == N_WRONG:
             break
     return tested["example"].to_numpy()[found]

@@ -23,20 +23,20 @@ Arrays = dict[str, np.ndarray]
 def figures(folder: Path) -> list[Path]:
     """Draw `figures/`: what the paper's Figures 1 and 2 show, and what else there is to see of a run."""
     run = read(folder)
-    place = folder / "figures"
+    out = folder / "figures"
     answers = _answers(run)
     explained = {name: run.explanation(name) for name in run.networks}
     mapped = {name: arrays for name, arrays in explained.items() if "sensitivity" in arrays}
-    _draw_answers(place, run, {name: answers[name] for name in run.answered})
-    _draw_losses(place, run)
+    _draw_answers(out, run, {name: answers[name] for name in run.answered})
+    _draw_losses(out, run)
     if mapped:
-        _draw_sensitivity(place / "figure_1_sensitivity.png", run, mapped)
+        _draw_sensitivity(out / "figure_1_sensitivity.png", run, mapped)
     for name, arrays in mapped.items():
-        _draw_activations(place / f"activations_{name}.png", run, name, arrays)
+        _draw_activations(out / f"activations_{name}.png", run, name, arrays)
     for name, arrays in explained.items():
         others = [other for other in run.networks if other != name]
-        _draw_wrong(place / f"wrong_{name}.png", run, arrays, {one: answers[one] for one in (name, *others)})
-    return sorted(place.glob("[!.]*.png"))
+        _draw_wrong(out / f"wrong_{name}.png", run, arrays, {one: answers[one] for one in (name, *others)})
+    return sorted(out.glob("[!.]*.png"))
 
 
 def _answers(run: Finished) -> dict[str, Answers]:
@@ -46,7 +46,7 @@ def _answers(run: Finished) -> dict[str, Answers]:
     return {name: Answers(rows[name], names) for name in run.answered}
 
 
-def _draw_answers(place: Path, run: Finished, answers: dict[str, Answers]) -> None:
+def _draw_answers(out: Path, run: Finished, answers: dict[str, Answers]) -> None:
     """The hypnogram of the first tested night, the confusion matrices, and the calibration."""
     first = answers[run.answered[0]]
     names = class_names(run.predictions)
@@ -58,12 +58,12 @@ def _draw_answers(place: Path, run: Finished, answers: dict[str, Answers]) -> No
         here = np.flatnonzero(one.frame["recording"] == recording)  # a network in sequences may lack partial batches
         lines.append((title_of(name), one.frame["onset_s"].to_numpy()[here], one.predicted[0][here]))
     title = f"Recording {recording}, held-out epochs"
-    draw_hypnogram(place / "figure_2_hypnogram.png", lines, names, title, run.simulated)
+    draw_hypnogram(out / "figure_2_hypnogram.png", lines, names, title, run.simulated)
     matrices = {title_of(name): one.confusion().sum(0) for name, one in answers.items()}
     title = "Test epochs: the scorer's stages and the networks'"
-    draw_confusion(place / "confusion.png", matrices, names, title, run.simulated)
+    draw_confusion(out / "confusion.png", matrices, names, title, run.simulated)
     curves = {title_of(name): _calibration(answers[name]) for name in run.networks}
-    draw_calibration(place / "calibration.png", curves, "Calibration on the test epochs", run.simulated)
+    draw_calibration(out / "calibration.png", curves, "Calibration on the test epochs", run.simulated)
 
 
 def _calibration(answers: Answers) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -72,10 +72,10 @@ def _calibration(answers: Answers) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return curve["confidence"].to_numpy(), curve["accuracy"].to_numpy(), curve["count"].to_numpy()
 
 
-def _draw_losses(place: Path, run: Finished) -> None:
+def _draw_losses(out: Path, run: Finished) -> None:
     frame = run.log()
     frame = frame.assign(model=frame["model"].map(title_of))
-    draw_losses(place / "losses.png", frame, "Loss and accuracy in training", run.simulated)
+    draw_losses(out / "losses.png", frame, "Loss and accuracy in training", run.simulated)
 
 
 def _context_s(run: Finished) -> tuple[float, float]:
