@@ -18,18 +18,17 @@ from flax.traverse_util import unflatten_dict
 from ml_collections import ConfigDict
 
 from eegjax.data.dataset import Dataset
-from eegjax.data.feed import Sampler, Source, iterate_in_order, make_feed, prefetch
-from eegjax.data.splits import Fold
+from eegjax.data.feed import Source, prefetch
 from eegjax.run import answers, weights
 from eegjax.run.frozen import FEATURES, on_kept_features
 from eegjax.run.member import Member
 from eegjax.run.program import Program, batches_of, compile_program
+from eegjax.run.sampling import make_samplers, take_first_unit
 from eegjax.run.start import Fitted, Start, load_params
 from eegjax.run.study import Task
 from eegjax.train import loop, members, memory
 from eegjax.train.checkpoint import Checkpoints
 from eegjax.train.log import MetricLog
-from eegjax.train.optimizer import LBFGS
 from eegjax.train.state import TrainState
 
 
@@ -66,10 +65,8 @@ class Network:
         self.programs: dict[int, Program] = {}
         self.mesh = members.make_mesh(config.run.space)
         self.source = task.source(config, dataset)
-        self.samplers = self._samplers()
+        self.samplers = make_samplers(config, task, dataset, all_members, self.mesh)
         self.batch_size = self.samplers[0].batch_size
-        unit_size = self.samplers[0].units[0].size
-        members.check_batch_size(self.batch_size, config.train.accumulate_steps, self.mesh, unit_size)
         self.steps_per_epoch = max(sampler.n_steps for sampler in self.samplers)
         self.validating = any(len(member.fold.validation) for member in all_members)
         self.fitted = Fitted(config, task, dataset)
@@ -78,7 +75,9 @@ class Network:
         task.inputs(config)
         task.loss(config)
         stats = self.fitted.of(all_members[0].fold) if task.pretrained else None
-        self.loaded = load_params(config, task, dataset, stats, self._first_batch(self.source))
+        self.loaded = load_params(
+            config, task, dataset, stats, take_first_unit(self.samplers[0], self.source, self.mesh)
+        )
 
     @property
     def watched(self) -> str:
@@ -101,7 +100,7 @@ class Network:
     def start(self) -> Start:
         """What members begin with."""
         task, source = self.learnt
-        batch = self._first_batch(source)
+        batch = take_first_unit(self.samplers[0], source, self.mesh)
         return Start(self.config, task, self.dataset, self.fitted, self.loaded, batch, self.mesh)
 
     def at_once(self) -> int:
@@ -142,35 +141,12 @@ class Network:
             final = self._train(program, initial, plan, group, padded, folder, log)
             self._keep(run_folder / "weights", group, final.final_weights, final.stats)
             with memory.explained(self._smaller(len(padded), training=False)):
-                return self._predict(program, final, group, padded, run_folder)
+                splits = answers.parts_to_predict(self.config)
+                frames = [self._predict(program, final, group, padded, split, run_folder) for split in splits]
+        return pd.concat(frames, ignore_index=True)
 
     def _keep(self, folder: Path, group: Sequence[Member], variables: Any, stats: Any) -> None:
         weights.write_members(folder, group, variables, stats, self.backbone, self.mesh)
-
-    def _samplers(self) -> list[Sampler]:
-        """How each member's training part is drawn."""
-        samplers = [self._sampler(member.fold) for member in self.members]
-        if self.config.train.optimizer != LBFGS:
-            return samplers
-        # the largest training part decides the shape, filled up to equal shares
-        shares = self.mesh.shape["data"] * self.config.train.accumulate_steps
-        whole = -(-max(sampler.n_drawn for sampler in samplers) // shares) * shares
-        return [sampler._replace(batch_size=whole) for sampler in samplers]
-
-    def _sampler(self, fold: Fold) -> Sampler:
-        train = self.config.train
-        units, _ = self.task.units(self.config, self.dataset, fold.train, True)
-        firsts = units.reshape(len(units), -1)[:, 0]  # of a sequence, the first epoch stands for it in balancing
-        # batch_size counts examples: of sequences a step holds fewer
-        batch_size = max(1, train.batch_size // units[0].size)
-        labels = answers.labels_of(self.config, self.task, self.dataset)
-        of_units = np.zeros(len(firsts), np.int8) if labels is None else labels[firsts]
-        return Sampler(units, of_units, batch_size, train.balance)
-
-    def _first_batch(self, source: Source) -> Any:
-        """The first unit, which decides the shapes."""
-        rows, mask = next(iterate_in_order(self.samplers[0].units, 1))
-        return make_feed(source, members.everywhere(self.mesh), 0).place(rows, mask)
 
     def _plan(self, group: Sequence[Member], padded: Sequence[Member]) -> loop.Plan:
         return loop.Plan(
@@ -270,25 +246,24 @@ class Network:
         return act
 
     def _predict(
-        self, program: Program, final: TrainState, group: Sequence[Member], padded: Sequence[Member], run_folder: Path
+        self,
+        program: Program,
+        final: TrainState,
+        group: Sequence[Member],
+        padded: Sequence[Member],
+        split: str,
+        run_folder: Path,
     ) -> pd.DataFrame:
-        """Rows of predictions of every part that is asked for."""
-        frames = []
-        for split in answers.parts_to_predict(self.config):
-            parts = [answers.units_of(self.config, self.task, self.dataset, one.fold, split, self.batch_size)
-                     for one in padded]  # fmt: skip
-            outputs = []
-            for _, batch in prefetch(batches_of(program.feed, self.batch_size, [units for units, _ in parts])):
-                predicted, _ = program.predict(program.feed.resident, final.final_weights, final.stats, batch)
-                outputs.append(np.asarray(predicted))
-            for place, member in enumerate(group):
-                units, scored = parts[place]
-                if len(units):
-                    values = np.concatenate([output[place] for output in outputs])[: len(units)]
-                    rows = units[scored]
-                    frames.append(
-                        answers.frame_of(
-                            self.config, self.task, self.dataset, member, split, rows, values[scored], run_folder
-                        )
-                    )
+        """Rows of predictions of a part of each member's fold."""
+        known = (self.config, self.task, self.dataset)
+        parts = [answers.units_of(*known, member.fold, split, self.batch_size) for member in padded]
+        outputs = []
+        for _, batch in prefetch(batches_of(program.feed, self.batch_size, [units for units, _ in parts])):
+            predicted, _ = program.predict(program.feed.resident, final.final_weights, final.stats, batch)
+            outputs.append(np.asarray(predicted))
+        frames = [pd.DataFrame()]
+        for place, (member, (units, scored)) in enumerate(zip(group, parts, strict=False)):  # without surplus places
+            if len(units):
+                values = np.concatenate([output[place] for output in outputs])[: len(units)]
+                frames.append(answers.frame_of(*known, member, split, units[scored], values[scored], run_folder))
         return pd.concat(frames, ignore_index=True)
