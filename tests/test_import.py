@@ -13,7 +13,7 @@ import pytest
 
 from eegjax import protocols, studies
 from eegjax.run import bounds, folder
-from eegjax.run.study import Study
+from eegjax.run.study import Study, Task
 
 ROOT = Path(__file__).parent.parent
 CONFIGS = sorted((ROOT / "configs").glob("*.py"))
@@ -33,7 +33,7 @@ MAY_IMPORT = {
     "explain": FOUNDATION | {"files", "signal", "models", "evaluate", "data", "train"},
     "report": FOUNDATION | {"files", "signal", "evaluate"},
     "baselines": FOUNDATION | {"files", "signal", "evaluate", "data"},
-    "run": FOUNDATION | {"files", "evaluate", "data", "train", "report"},
+    "run": FOUNDATION | {"files", "protocols", "evaluate", "data", "train", "report"},
     "studies": FOUNDATION
     | {"files", "protocols", "signal", "models", "evaluate", "data", "train", "explain", "report", "baselines", "run"},
     "commands": FOUNDATION | {"run", "studies"},
@@ -152,8 +152,9 @@ CASES = [(path, argument) for path in CONFIGS for argument in arguments(path)]
 def test_every_configuration_is_whole(path: Path, argument: str) -> None:
     config = get_config(path, argument)
     assert config.study in studies.NAMES
+    study = studies.named(config.study)
     assert config.protocol == argument.split(",")[0]
-    bounds.check(config)
+    bounds.check(config, study.bounds, study.choices)
     canonical = folder.canonical(config, "hash")
     assert json.loads(json.dumps(canonical)) == canonical
     for word in (f"size={value}" for value in ("tiny", "small", "full")):
@@ -167,8 +168,11 @@ def test_every_study_has_a_configuration_and_is_a_study() -> None:
     for study_name in studies.NAMES:
         study = importlib.import_module(f"eegjax.studies.{study_name}.study").STUDY
         assert isinstance(study, Study)
-        optional = {name for name in ("apply", "columns") if getattr(study, name) is None}
-        assert all(callable(function) for name, function in study._asdict().items() if name not in optional)
+        assert isinstance(study.task, Task)
+        own = {name: part for name, part in study._asdict().items() if name not in ("task", "bounds", "choices")}
+        parts = {**own, **study.task._asdict()}
+        optional = {name for name in ("apply", "classes", "labels", "pretrained", "record") if parts[name] is None}
+        assert all(callable(function) for name, function in parts.items() if name not in optional)
 
 
 def test_the_demo_is_the_default() -> None:
@@ -177,18 +181,24 @@ def test_the_demo_is_the_default() -> None:
         assert get_config(path, "") == get_config(path, "demo")
 
 
+def bounds_and_choices(config) -> tuple[set[str], set[str]]:
+    """The fields that the engine and the configuration's study have bounds for, and those that they have words for."""
+    study = studies.named(config.study)
+    return {*protocols.BOUNDS, *study.bounds}, {*protocols.CHOICES, *study.choices}
+
+
 def test_every_bound_is_of_a_field_that_exists() -> None:
-    fields = set()
     for path in CONFIGS:
-        fields |= set(folder._flat(get_config(path, "").to_dict()))
-    assert set(bounds.BOUNDS) | set(bounds.CHOICES) <= fields
+        config = get_config(path, "")
+        assert set.union(*bounds_and_choices(config)) <= set(folder._flat(config.to_dict()))
 
 
 def test_every_number_of_a_configuration_has_bounds() -> None:
     for path in CONFIGS:
+        config = get_config(path, "")
         numbers = {
             name
-            for name, value in folder._flat(get_config(path, "").to_dict()).items()
+            for name, value in folder._flat(config.to_dict()).items()
             if isinstance(value, int | float) and not isinstance(value, bool) and not name.startswith("train.groups.")
         }
-        assert numbers - {"data.n_classes"} <= set(bounds.BOUNDS)
+        assert numbers - {"data.n_classes"} <= bounds_and_choices(config)[0]

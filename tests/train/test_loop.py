@@ -14,7 +14,7 @@ import tiny_study as tiny
 from eegjax.data.feed import Sampler, batch_indices
 from eegjax.data.splits import Fold
 from eegjax.errors import UserError
-from eegjax.run import weights as trained
+from eegjax.run import weights
 from eegjax.run.member import list_members
 from eegjax.run.network import Network, Timing
 from eegjax.train import checkpoint, loop
@@ -71,10 +71,10 @@ def test_weights_are_kept_after_the_epochs_asked_for(network, tmp_path, monkeypa
             tiny.run(network, FIRST, folder)
     (path,) = (tmp_path / "weights").rglob("*.safetensors")
     assert path.parent.name == "epoch_1"
-    early = trained.read(path)
+    early = weights.read(path)
     path.unlink()
     tiny.run(network, FIRST, folder)
-    kept = trained.read(path)
+    kept = weights.read(path)
     for one in (early, kept):
         found = jax.tree.map(lambda leaf: leaf[None], one.variables["params"])
         tiny.assert_close(found, tiny.saved(folder, 6)["average"], 0)
@@ -143,8 +143,10 @@ def test_early_stopping_ends_the_run_with_the_best_weights(validating, tmp_path)
     validation = predictions[predictions["split"] == "validation"]
     names = [f"p_{name}" for name in tiny.CLASSES]
     right = validation[names].to_numpy()[np.arange(len(validation)), validation["target"]]
-    weights = np.array([1.0, 1.1, 0.9])[validation["target"]]
-    assert np.mean(-weights * np.log(right)) == pytest.approx(min(values), abs=1e-5)  # by hand, from the probabilities
+    class_weights = np.array([1.0, 1.1, 0.9])[validation["target"]]
+    assert np.mean(-class_weights * np.log(right)) == pytest.approx(
+        min(values), abs=1e-5
+    )  # by hand, from the probabilities
     assert tiny.run(validating, FIRST, tmp_path).equals(predictions)  # stopped: it trains no more
 
 
@@ -160,9 +162,9 @@ def test_a_watched_test_part_is_logged_and_decides_nothing(network, whole, tmp_p
     assert [line["step"] for line in watched] == [6, 12]
     names = [f"p_{name}" for name in tiny.CLASSES]
     right = predictions[names].to_numpy()[np.arange(len(predictions)), predictions["target"]]
-    weights = np.array([1.0, 1.1, 0.9])[predictions["target"]]
+    class_weights = np.array([1.0, 1.1, 0.9])[predictions["target"]]
     assert set(predictions["split"]) == {"test"}
-    assert watched[-1]["test_loss"] == pytest.approx(np.mean(-weights * np.log(right)), abs=1e-5)  # by hand
+    assert watched[-1]["test_loss"] == pytest.approx(np.mean(-class_weights * np.log(right)), abs=1e-5)  # by hand
     assert watched[0]["test_loss"] != watched[1]["test_loss"]
 
 
@@ -188,7 +190,7 @@ def test_bad_recording_costs_its_batches_only(network, whole, tmp_path):
 
 def hits(network, epoch, bad):
     """Which steps of an epoch see a bad example."""
-    sampler, seed = network.samplers[0], network.pairs[0][1]
+    sampler, seed = network.samplers[0], network.members[0].seed
     return [bool(bad & set(batch_indices(sampler, seed, epoch, step)[0].tolist())) for step in range(sampler.n_steps)]
 
 
@@ -197,7 +199,7 @@ def test_too_many_bad_steps_name_the_batch(network, whole, tmp_path):
     network = tiny.sharing(network, bad=range(51))
     with pytest.raises(UserError) as error:
         tiny.run(network, FIRST, tmp_path)
-    rows, _ = batch_indices(network.samplers[0], network.pairs[0][1], 0, 3)
+    rows, _ = batch_indices(network.samplers[0], network.members[0].seed, 0, 3)
     seen = network.dataset.index.iloc[rows]
     message = str(error.value)
     assert "not finite 4 steps in a row (config.train.max_bad_steps is 3); the batch of step 4 holds" in message
@@ -227,7 +229,7 @@ def ended(folder, losses, norms, bad=None, **limits):
             plan,
             SimpleNamespace(resident=None, place=lambda rows, mask: None),
             step,
-            None,
+            lambda number, state: (state, {}),
             checkpoints=checkpoints,
             log=MetricLog(folder, False, False),
             log_every_steps=1,

@@ -274,7 +274,7 @@ def test_sleep_study_needs_no_implicit_promotion(colour, repository):
 def test_signal_functions_need_no_implicit_promotion():
     eeg = np.random.default_rng(0).standard_normal(6000).astype(np.float32)
     with jax.numpy_dtype_promotion("strict"):
-        power = multitaper_spectrogram(eeg, sleep.SPECTROGRAM)
+        power = multitaper_spectrogram(eeg, sleep_data.SPECTROGRAM)
         level = images.equalise(jnp.log10(power + 1))
         images.equalise(power, upper=1.0)
         images.colour(level, images.jet(255))

@@ -82,7 +82,7 @@ def chosen(config: ConfigDict, dataset: Dataset, fold: Fold, volumes: np.ndarray
             index = dataset.index[list(INDEX_COLUMNS)].iloc[rows].reset_index(drop=True)
             frame = index.assign(**NAMES, split=split, target=0)
             frames.append(inverse_points.columns(config, dataset, frame, volumes[rows], folder))
-    found = inverse_points.calibrate(config, dataset, [fold], pd.concat(frames, ignore_index=True), folder)
+    found = inverse_points.decode(config, dataset, [fold], pd.concat(frames, ignore_index=True), folder)
     (threshold,) = found.loc[found["kind"] == "sample", "value"].unique()
     predicted = found[found["kind"] == "predicted"]
     said = predicted.groupby("example")[["x", "y", "z"]].apply(lambda part: set(map(tuple, part.to_numpy())))

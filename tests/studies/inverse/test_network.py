@@ -333,7 +333,7 @@ def test_networks_and_classical_inverses_are_tuned_on_the_same_samples_of_all_he
         return plain(scene, rows)
 
     monkeypatch.setattr(inverse_points.Scene, "truths", truths)
-    inverse_points.calibrate(config, dataset, [fold], run.frame, run.folder)
+    inverse_points.decode(config, dataset, [fold], run.frame, run.folder)
     of_networks = set.union(*asked)
     asked.clear()
     inverse_baselines.baselines(config, dataset, [fold])

@@ -15,7 +15,7 @@ from ml_collections import ConfigDict
 from eegjax import cli
 from eegjax.files import read_json, write_json
 from eegjax.report.page import write_page
-from eegjax.studies.inverse.compare import gathered, rows
+from eegjax.studies.inverse.compare import compare, rows
 from eegjax.studies.inverse.figures import figures
 from eegjax.studies.inverse.numbers import evaluate
 from eegjax.studies.inverse.paper import N_VOXELS, RADII, RANDOM_POINTS, quirks, random_curve
@@ -473,7 +473,7 @@ def compared(tmp_path_factory: pytest.TempPathFactory, saved: Mapping[str, list[
     (place / "tables").mkdir(parents=True)
     for name in ("V_Net_heads.md", "V_Net_paper_metric.csv", "V_Net_results_points.md"):
         (place / "tables" / name).touch()
-    return place, gathered(folders, place), next(iter(folders.values()))
+    return place, compare(folders, place), next(iter(folders.values()))
 
 
 def test_runs_are_compared_on_their_samples_beside_the_firsts_baselines(compared: tuple[Path, str, Path]) -> None:

@@ -19,7 +19,7 @@ from eegjax.data.dataset import Dataset
 from eegjax.data.feed import gather
 from eegjax.data.splits import Fold
 from eegjax.errors import UserError
-from eegjax.studies.motor_imagery.answers import among_task, calibrate
+from eegjax.studies.motor_imagery.answers import among_task, decode
 from eegjax.studies.motor_imagery.data import source
 from eegjax.studies.motor_imagery.folds import TASKS
 from eegjax.studies.motor_imagery.network import MODELS, PLAIN, fit, inputs, loss, model, predict
@@ -413,5 +413,5 @@ def test_predictions_are_calibrated_among_their_task() -> None:
     config = configure("standard,dataset=eegmmidb")
     names = ("left_fist", "right_fist", "both_fists", "both_feet")
     frame = table(np.full((3, 4), 0.25), ["four", "left_right", "fists_feet"], names)
-    found = calibrate(config, None, [], frame, Path())[[f"p_{name}" for name in names]].to_numpy()
+    found = decode(config, None, [], frame, Path())[[f"p_{name}" for name in names]].to_numpy()
     assert found.tolist() == [[0.25] * 4, [0.5, 0.5, 0, 0], [0, 0, 0.5, 0.5]]

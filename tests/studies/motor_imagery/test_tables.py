@@ -21,7 +21,7 @@ from eegjax.run import bounds
 from eegjax.studies.motor_imagery import compare as motor_imagery_compare
 from eegjax.studies.motor_imagery import network as motor_imagery_network
 from eegjax.studies.motor_imagery import tables as motor_imagery_report
-from eegjax.studies.motor_imagery.compare import COMPARISONS, gathered, rows
+from eegjax.studies.motor_imagery.compare import COMPARISONS, compare, rows
 from eegjax.studies.motor_imagery.folds import TASKS
 from eegjax.studies.motor_imagery.numbers import evaluate, paired
 from eegjax.studies.motor_imagery.paper import architectures, quirks
@@ -675,7 +675,7 @@ def several(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 @pytest.fixture(scope="module")
 def compared(several: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     place = tmp_path_factory.mktemp("compared")
-    return place, gathered(several, place)
+    return place, compare(several, place)
 
 
 def difference(one: str, other: str) -> float:
@@ -742,7 +742,7 @@ def test_a_quirk_of_some_rows_says_whose_it_is(several: dict[str, Path], tmp_pat
         (name,) = HITS[row]
         config = configure("paper", **rows("paper")[row])
         folders[row] = finish(tmp_path / name, config, [answers(name, {"A01": "1100"})])
-    gathered(folders, tmp_path)
+    compare(folders, tmp_path)
     found = notes(tmp_path, "comparison_vae_cnn_lstm")
     assert [note for note in found if note.startswith("Trials of all subjects and runs")]
     (note,) = (note for note in found if "The VAE filters" in note)
@@ -753,7 +753,7 @@ def test_quirks_are_those_of_the_row_s_network(tmp_path: Path) -> None:
     """Of two networks of one run, one classifies what its VAE leaves."""
     config = configure("paper", model__name="conv_net_vae_samples", model__beside=("vae_conv_net",))
     frames = [answers(name, {"A01": "1100"}) for name in ("conv_net_vae_samples", "vae_conv_net")]
-    gathered({"ConvNet and the VAE": finish(tmp_path / "run", config, frames)}, tmp_path)
+    compare({"ConvNet and the VAE": finish(tmp_path / "run", config, frames)}, tmp_path)
     (note,) = (note for note in notes(tmp_path, "comparison_vae_conv_net") if "The VAE filters" in note)
     assert note.startswith("ConvNet and the VAE, VAE + ConvNet: The VAE filters")
 
@@ -761,7 +761,7 @@ def test_quirks_are_those_of_the_row_s_network(tmp_path: Path) -> None:
 def test_what_is_missing_is_left_out(several: dict[str, Path], tmp_path: Path) -> None:
     for number, some in enumerate(([], [""], ["CNN + GRU", "window of 1 s"], ["CNN + LSTM", "CNN + RNN", "CNN + GRU"])):
         place = tmp_path / str(number)
-        printed = gathered({row: several[row] for row in some}, place)
+        printed = compare({row: several[row] for row in some}, place)
         made = {path.stem for path in place.glob("tables/*.md")}
         third = {"paper_table_3"}
         expected = [set(), set(), third, third | {"paper_performance", "comparison_cells"}][number]
@@ -783,7 +783,7 @@ def test_the_report_s_own_tables_are_kept_once(several: dict[str, Path], tmp_pat
     (tmp_path / "tables").mkdir()
     for name in copies:
         (tmp_path / "tables" / name).write_text("copied")
-    gathered({row: several[row] for row in ("CNN + LSTM", "ConvNet and the VAE")}, tmp_path)
+    compare({row: several[row] for row in ("CNN + LSTM", "ConvNet and the VAE")}, tmp_path)
     left = {path.name for path in (tmp_path / "tables").iterdir()}
     assert left >= {"CNN_LSTM_results_four.md", *(f"paper_table_{number}.md" for number in (1, 2, 3))}
     assert not left & set(copies[1:3])
@@ -792,23 +792,23 @@ def test_the_report_s_own_tables_are_kept_once(several: dict[str, Path], tmp_pat
 
 def test_a_network_that_the_run_lacks_is_no_row(several: dict[str, Path], tmp_path: Path) -> None:
     """The demo's run has no VAE samples among the trials."""
-    gathered({"ConvNet and the VAE": several["ConvNet and the VAE"]}, tmp_path)
+    compare({"ConvNet and the VAE": several["ConvNet and the VAE"]}, tmp_path)
     assert [row["model"] for row in table(tmp_path, "comparison_vae_conv_net")] == ["ConvNet", "VAE + ConvNet"]
 
 
 def test_the_protocol_s_own_run_comes_first_in_the_report_s_table(several: dict[str, Path], tmp_path: Path) -> None:
     both = [answers(name, {"A01": "1000"}) for name in ("eegnet", "cnn_lstm")]
     own = finish(tmp_path / "own", configure("demo"), both)
-    gathered({"": own, "CNN + LSTM": several["CNN + LSTM"]}, tmp_path)
+    compare({"": own, "CNN + LSTM": several["CNN + LSTM"]}, tmp_path)
     assert [row["testing %"] for row in table(tmp_path, "paper_performance")] == ["61.40", "25.00"]
 
 
 def test_a_run_under_two_names_is_one_row(several: dict[str, Path], tmp_path: Path) -> None:
     """Of EEGMMIDB the protocol's own folds are those of one network per subject."""
     same = {"": several[""], "one network per subject": several[""]}
-    gathered(same, tmp_path)
+    compare(same, tmp_path)
     assert not (tmp_path / "tables" / "comparison_own_or_all.csv").exists()
-    gathered({**same, "leave one subject out": several["leave one subject out"]}, tmp_path)
+    compare({**same, "leave one subject out": several["leave one subject out"]}, tmp_path)
     assert len(table(tmp_path, "comparison_own_or_all")) == 2
 
 
@@ -826,7 +826,7 @@ def test_every_task_is_compared(tasks, tmp_path: Path) -> None:
     frames = [answers("eegnet", right, task, "loso", classes=FISTS) for task, right in other.items()]
     baselines = [answers("majority", dict.fromkeys(hits[task], "10" * 8), task, classes=FISTS) for task in TASKS]
     loso = finish(tmp_path / "loso", configure("standard,dataset=eegmmidb,splits=loso"), frames, baselines)
-    gathered({"": folder, "leave one subject out": loso}, tmp_path)
+    compare({"": folder, "leave one subject out": loso}, tmp_path)
     found = table(tmp_path, "comparison_own_or_all")
     assert [row["task"] for row in found] == [
         motor_imagery_report.TASK_TITLES[task] for task in TASKS for _ in range(2)
@@ -844,7 +844,7 @@ def test_figures_of_several_runs(several: dict[str, Path], tmp_path: Path, monke
 
     monkeypatch.setattr(motor_imagery_compare, "draw_by_subject", keep("subjects"))
     monkeypatch.setattr(motor_imagery_compare, "draw_by_window", keep("windows"))
-    gathered(several, tmp_path)
+    compare(several, tmp_path)
     assert set(drawn) == {"own_or_all_four.png", "windows_four.png"}
     models, title, simulated = drawn["own_or_all_four.png"]
     names = ["as configured (official)", "one network per subject (within)", "leave one subject out (loso)"]

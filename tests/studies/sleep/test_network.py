@@ -17,7 +17,7 @@ from eegjax.data.splits import Fold
 from eegjax.errors import UserError
 from eegjax.studies.sleep import network as sleep_network
 from eegjax.studies.sleep import study as sleep
-from eegjax.studies.sleep.answers import calibrate
+from eegjax.studies.sleep.answers import decode
 from eegjax.train.step import make_predict_step
 
 N_FREQS, EPOCH_SAMPLES = 154, 3000
@@ -246,7 +246,7 @@ def test_rows_beside_follow_from_the_training_labels_alone(configure, dataset, f
     frames = []
     for one in (dataset, other):
         given = answers(one, fold, names, sleep.TASK.labels(config, one.index))
-        frames.append(calibrate(config, one, [fold], given, Path()))
+        frames.append(decode(config, one, [fold], given, Path()))
     assert list(frames[0]["model"].unique()) == ["vgg16", "vgg16_prior", "vgg16_viterbi"]
     assert not (frames[0]["target"] == frames[1]["target"]).any()
     pd.testing.assert_frame_equal(frames[0].drop(columns="target"), frames[1].drop(columns="target"))
@@ -268,7 +268,7 @@ def test_smoothing_finds_the_likeliest_of_all_paths(configure, dataset: Dataset,
     few = fold._replace(test=np.array([40, 41, 42, 43, 44, 60, 61]))
     targets = sleep.TASK.labels(config, dataset.index)
     given = answers(dataset, few, FIVE, targets)
-    found = calibrate(config, dataset, [few], given, Path()).query("model == 'vgg16_viterbi'")
+    found = decode(config, dataset, [few], given, Path()).query("model == 'vgg16_viterbi'")
     path = found[[f"p_{name}" for name in FIVE]].to_numpy().argmax(1)
     stats = sleep.TASK.fit(config, dataset, few)
     moves = np.ones((5, 5))
@@ -292,7 +292,7 @@ def test_each_network_is_corrected_by_what_it_was_trained_on(configure, fold: Fo
     config = configure("standard", train__balance="under", train__class_weights=False, test__viterbi=False)
     given = answers(dataset, fold, FIVE, sleep.TASK.labels(config, dataset.index))
     both = pd.concat([given, given.assign(model="vgg16_conv_lstm")])
-    frame = calibrate(config, dataset, [fold], both, Path())
+    frame = decode(config, dataset, [fold], both, Path())
     columns, plain = [f"p_{name}" for name in FIVE], given[[f"p_{name}" for name in FIVE]].to_numpy()
     for name in ("vgg16", "vgg16_conv_lstm"):
         one = configure("standard", train__balance="under", train__class_weights=False, model__name=name)
@@ -305,7 +305,7 @@ def test_each_network_is_corrected_by_what_it_was_trained_on(configure, fold: Fo
 def test_nothing_is_made_where_nothing_is_asked_for(configure, dataset: Dataset, fold: Fold) -> None:
     config = configure("standard", test__prior_correction=False, test__viterbi=False)
     given = answers(dataset, fold, FIVE, sleep.TASK.labels(config, dataset.index))
-    assert calibrate(config, dataset, [fold], given, Path()) is given
+    assert decode(config, dataset, [fold], given, Path()) is given
 
 
 @pytest.mark.parametrize("name", ["vgg16", "vgg16_conv_lstm"])
