@@ -172,6 +172,7 @@ CASES = [(path, argument) for path in CONFIGS for argument in arguments(path)]
 def test_every_configuration_is_whole(path: Path, argument: str) -> None:
     config = get_config(path, argument)
     assert config.study in studies.NAMES
+    study = studies.named(config.study)
     assert config.protocol == argument.split(",")[0]
     study = studies.named(config.study)
     bounds.check(config, study.bounds, study.choices)
@@ -200,6 +201,12 @@ def test_the_demo_is_the_default() -> None:
         assert get_config(path, "") == get_config(path, "demo")
 
 
+def bounds_and_choices(config) -> tuple[set[str], set[str]]:
+    """The fields that the engine and the configuration's study have bounds for, and those that they have words for."""
+    study = studies.named(config.study)
+    return {*protocols.BOUNDS, *study.bounds}, {*protocols.CHOICES, *study.choices}
+
+
 def test_every_bound_is_of_a_field_that_exists() -> None:
     for path in CONFIGS:
         config = get_config(path, "")
@@ -210,9 +217,10 @@ def test_every_bound_is_of_a_field_that_exists() -> None:
 
 def test_every_number_of_a_configuration_has_bounds() -> None:
     for path in CONFIGS:
+        config = get_config(path, "")
         numbers = {
             name
-            for name, value in folder._flat(get_config(path, "").to_dict()).items()
+            for name, value in folder._flat(config.to_dict()).items()
             if isinstance(value, int | float) and not isinstance(value, bool) and not name.startswith("train.groups.")
         }
         study = studies.named(get_config(path, "").study)

@@ -22,7 +22,7 @@ from sklearn.metrics import cohen_kappa_score
 from eegjax import commands
 from eegjax.errors import UserError
 from eegjax.run import folder as runs
-from eegjax.run import weights as trained
+from eegjax.run import weights
 from eegjax.run.network import Network
 from eegjax.studies.sleep import data as sleep_data
 from eegjax.studies.sleep import explain as sleep_explain
@@ -62,10 +62,10 @@ def test_weights_and_predictions_stay_and_states_go(finished) -> None:
     left = [path.relative_to(finished.folder) for path in (finished.folder / "checkpoints").rglob("*")]
     groups = [Path("checkpoints") / f"{model}-000-000" for model in NETWORKS]
     assert sorted(left) == sorted([*groups, *[group / "predictions.parquet" for group in groups]])
-    weights = sorted((finished.folder / "weights").iterdir())
-    assert [path.name for path in weights] == [f"{model}-000.safetensors" for model in NETWORKS]
+    kept = sorted((finished.folder / "weights").iterdir())
+    assert [path.name for path in kept] == [f"{model}-000.safetensors" for model in NETWORKS]
     for model in NETWORKS:
-        (one,) = trained.load(finished.folder, model)
+        (one,) = weights.load(finished.folder, model)
         assert one.names == {"model": model, "member": 0, "fold": "held-out", "seed": 0}
     explained = sorted((finished.folder / "explanations").iterdir())
     assert [path.name for path in explained] == [f"{model}.npz" for model in NETWORKS]

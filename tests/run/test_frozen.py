@@ -25,9 +25,8 @@ from eegjax.data.feed import gather
 from eegjax.data.sleep_edf import simulator
 from eegjax.errors import UserError
 from eegjax.models import layers, pretrained
-from eegjax.run import apply, frozen
+from eegjax.run import apply, frozen, weights
 from eegjax.run import folder as runs
-from eegjax.run import weights as trained
 from eegjax.run.member import Member
 from eegjax.run.network import Network, Timing
 from eegjax.studies.sleep import study as sleep
@@ -80,7 +79,7 @@ def state(shrunk: dict[str, tuple[int, ...]]) -> dict[str, np.ndarray]:
 
 
 @pytest.fixture(scope="module")
-def weights(state: dict[str, np.ndarray], tmp_path_factory: pytest.TempPathFactory) -> Path:
+def weight_file(state: dict[str, np.ndarray], tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("weights") / "vgg16.safetensors"
     save_file(state, path)
     return path
@@ -96,11 +95,11 @@ def nights(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def standard(configure: Callable[..., ConfigDict], nights: Path, weights: Path) -> Callable[..., ConfigDict]:
+def standard(configure: Callable[..., ConfigDict], nights: Path, weight_file: Path) -> Callable[..., ConfigDict]:
     """A function: fields -> the standard protocol at 32 x 32 with the file's weights, two epochs of training."""
 
     def make(**fields: Any) -> ConfigDict:
-        given = {"model__weights": str(weights), "model__width": 1.0, "model__sequence_epochs": 2}
+        given = {"model__weights": str(weight_file), "model__width": 1.0, "model__sequence_epochs": 2}
         given["inputs__colour"] = "jet"
         quick = {"train__n_epochs": 2, "train__batch_size": 16, "run__log_every_steps": 1, "run__tensorboard": False}
         return configure("standard", nights, **{**given, **quick, **fields})
@@ -196,7 +195,7 @@ def test_a_step_moves_what_is_to_be_trained_and_nothing_else(
     assert [line["step"] for line in lines] == [1]
     with jax.set_mesh(network.mesh):
         before = flatten_dict(network.initial(network.members[0]).params, sep="/")
-    after = flatten_dict(trained.load(tmp_path, name)[0].variables["params"], sep="/")
+    after = flatten_dict(weights.load(tmp_path, name)[0].variables["params"], sep="/")
     moved = {path: not np.array_equal(leaf, before[path]) for path, leaf in after.items() if path in before}
     assert moved == {path: path.split("/")[0] not in still for path in moved}
     kept = unflatten_dict({path: leaf for path, leaf in after.items() if path.split("/")[0] in still}, sep="/")
@@ -219,8 +218,8 @@ def test_fc_layers_that_would_stay_random_are_refused(standard, dataset) -> None
         ("paper", 224, "head", {"features", "fc6", "fc7"}),  # its text has a new head
     ],
 )
-def test_what_is_taken_of_a_file(configure, weights, state, protocol, size, trainable, loaded) -> None:
-    config = configure(protocol, model__weights=str(weights), model__width=1.0, model__trainable=trainable)
+def test_what_is_taken_of_a_file(configure, weight_file, state, protocol, size, trainable, loaded) -> None:
+    config = configure(protocol, model__weights=str(weight_file), model__width=1.0, model__trainable=trainable)
     config.inputs.update({"size": size, "scale": "standard"})
     images = np.zeros((1, size, size, 3), np.float32)
     shapes = jax.eval_shape(lambda: sleep.TASK.model(config, None).init(jax.random.key(0), images))["params"]
@@ -228,9 +227,9 @@ def test_what_is_taken_of_a_file(configure, weights, state, protocol, size, trai
     assert from_file(sleep.TASK.pretrained(config, params), state) == loaded
 
 
-def test_the_paper_shows_its_images_to_a_rescaled_kernel(configure, nights, weights, state, dataset) -> None:
+def test_the_paper_shows_its_images_to_a_rescaled_kernel(configure, nights, weight_file, state, dataset) -> None:
     """0..255 by the first kernel are what rgb / 255 / deviation is by the file's."""
-    config = configure("paper", nights, model__weights=str(weights), model__width=1.0)
+    config = configure("paper", nights, model__weights=str(weight_file), model__width=1.0)
     params = jax.eval_shape(
         lambda: sleep.TASK.model(config, dataset).init(jax.random.key(0), np.zeros((1, 32, 32, 3), np.float32))
     )["params"]
@@ -340,7 +339,7 @@ def test_weights_of_a_frozen_run_hold_the_whole_network(finished, state) -> None
     for name in NAMES:
         one = config.copy_and_resolve_references()
         one.model.name = name
-        networks, rows = trained.load(folder, name), np.arange(len(dataset.index))
+        networks, rows = weights.load(folder, name), np.arange(len(dataset.index))
         for network, found in zip(networks, apply.predict(one, sleep.TASK, dataset, networks, rows), strict=True):
             assert "features" in from_file(network.variables["params"], state)
             part = frame[(frame["model"] == name) & (frame["member"] == network.names["member"])]
@@ -352,7 +351,7 @@ def test_another_run_reads_the_features_that_are_there(finished, computed, tmp_p
     for fields in ({"train.learning_rate": 1e-2}, {"data.n_classes": 6}, {"seed": 7}):
         other = config.copy_and_resolve_references()
         other.update_from_flattened_dict(fields)
-        network_of(other, sleep.prepare(other))._keep_features()
+        network_of(other, sleep.prepare(other)).learnt  # noqa: B018
     assert computed == []
     assert len(list((Path(config.run.root) / "features").glob("[!.]*"))) == 1
 
@@ -382,7 +381,7 @@ def test_what_the_backbone_sees_or_is_gives_other_features(finished, state, monk
     monkeypatch.setattr(
         frozen, "load_or_compute", lambda path, n_rows, shape, *_: (asked.append(path.name), np.zeros((n_rows, 1)))[1]
     )
-    network_of(config, sleep.prepare(config))._keep_features()
+    network_of(config, sleep.prepare(config)).learnt  # noqa: B018
     assert len(asked) == 1
     assert asked[0] not in before
 
@@ -415,7 +414,7 @@ def test_features_are_those_of_the_backbone_whatever_the_chunks(
     rows = np.arange(0, 24, 5)
     images = sleep.TASK.inputs(config)({}, gather(np, plain, rows, rows >= 0), None, False)["inputs"]
     expected = jax.jit(sleep.TASK.backbone(config).apply)({"params": network.backbone}, images)
-    np.testing.assert_allclose(network.source.arrays["maps"][rows], expected, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(network.learnt[1].arrays["maps"][rows], expected, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.slow
@@ -423,10 +422,10 @@ def test_gray_images_and_half_precision_train_on_kept_features(standard, dataset
     fields = {"inputs__colour": "gray", "train__precision": "bfloat16", "model__name": "vgg16_conv_lstm"}
     network = network_of(standard(run__root=str(tmp_path), **fields), dataset)
     frame, lines = train(network, tmp_path / "run")
-    assert network.source.arrays["maps"].dtype == np.float32
+    assert network.learnt[1].arrays["maps"].dtype == np.float32
     assert np.isfinite([line["loss"] for line in lines]).all()
     np.testing.assert_allclose(frame[COLUMNS].sum(axis=1), 1, atol=1e-5)
-    kinds = {leaf.dtype for leaf in jax.tree.leaves(trained.load(tmp_path / "run", "vgg16_conv_lstm")[0].variables)}
+    kinds = {leaf.dtype for leaf in jax.tree.leaves(weights.load(tmp_path / "run", "vgg16_conv_lstm")[0].variables)}
     assert kinds == {np.dtype(np.float32)}
 
 
@@ -453,7 +452,7 @@ def test_the_real_network_trains_on_a_file_of_features_alone(
     frame, lines = train(network_of(config, dataset), tmp_path / "run")
     assert np.isfinite([line["loss"] for line in lines]).all()
     assert len(frame) == 12
-    params = trained.load(tmp_path / "run", "vgg16_conv_lstm")[0].variables["params"]
+    params = weights.load(tmp_path / "run", "vgg16_conv_lstm")[0].variables["params"]
     assert from_file(params, values) == {"features"}
     assert params["conv_lstm"]["gates"]["kernel"].shape == (1, 1, 1024, 2048)
 

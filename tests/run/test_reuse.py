@@ -16,9 +16,9 @@ import tiny_study as tiny
 
 from eegjax import cli
 from eegjax.errors import UserError
-from eegjax.run import bounds
-from eegjax.run import weights as trained
+from eegjax.run import bounds, weights
 from eegjax.run.flow import _train
+from eegjax.studies.motor_imagery.config import BOUNDS, CHOICES
 from eegjax.train.checkpoint import Checkpoints
 from eegjax.train.log import MetricLog
 
@@ -149,7 +149,7 @@ def test_what_goes_on_and_is_tested_is_the_last_and_not_the_best_validated(whole
     others = 0
     for member, (_, _, fold, seed) in enumerate(network.members):
         last = weights_of(steps[member][-1][1])
-        kept = trained.read(folder / "weights" / f"tiny-{member:03d}.safetensors")
+        kept = weights.read(folder / "weights" / f"tiny-{member:03d}.safetensors")
         assert kept.names == {"model": "tiny", "member": member, "fold": fold.name, "seed": seed}
         tiny.assert_close(kept.variables, last, 0)
         values = [line["validation_loss"] for line in lines(folder, member) if "validation_loss" in line]
@@ -239,19 +239,19 @@ def configured(argument, *fields):
 @pytest.mark.parametrize("protocol", ["demo", "standard"])
 def test_it_is_for_the_paper_s_protocol_alone(protocol):
     config = configured(protocol)
-    bounds.check(config, {}, {})
+    bounds.check(config, BOUNDS, CHOICES)
     assert not config.train.reuse_params_across_folds
     config.train.reuse_params_across_folds = True
     words = f"leaks: .* for protocol paper, this is {protocol}: give --config.train.reuse_params_across_folds=False$"
     with pytest.raises(UserError, match=words) as error:
-        bounds.check(config, {}, {})
+        bounds.check(config, BOUNDS, CHOICES)
     assert "\n" not in str(error.value)
 
 
 def test_the_paper_has_it():
     config = configured("paper")
     assert config.train.reuse_params_across_folds
-    bounds.check(config, {}, {})
+    bounds.check(config, BOUNDS, CHOICES)
 
 
 # ---- the training part
@@ -261,7 +261,7 @@ def test_the_training_part_is_predicted_only_where_it_is_asked_for(whole, fresh,
     assert set(whole[2]["split"]) == {"validation", "test"}
     network = tiny.sharing(fresh[0], (), **REUSED, test__train_part=True)
     frame = tiny.run(network, [0], tmp_path / "run")
-    fold, kept = network.members[0].fold, trained.read(tmp_path / "weights" / "tiny-000.safetensors")
+    fold, kept = network.members[0].fold, weights.read(tmp_path / "weights" / "tiny-000.safetensors")
     for split in ("train", "validation", "test"):
         part, rows = frame[frame["split"] == split], getattr(fold, split)
         assert part["example"].tolist() == rows.tolist()

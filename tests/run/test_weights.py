@@ -15,8 +15,7 @@ from ml_collections import ConfigDict
 from eegjax import commands
 from eegjax.data.dataset import Dataset
 from eegjax.errors import UserError
-from eegjax.run import apply
-from eegjax.run import weights as trained
+from eegjax.run import apply, weights
 from eegjax.run.finished import finished as finished_config
 from eegjax.studies.sleep import study as sleep
 
@@ -39,10 +38,10 @@ def said(finished, dataset: Dataset) -> dict[str, np.ndarray]:
 def _predict(folder: Path, name: str, dataset: Dataset, rows: np.ndarray) -> np.ndarray:
     config = finished_config(folder)
     config.model.name = name
-    return apply.predict(config, sleep.TASK, dataset, trained.load(folder, name), rows)
+    return apply.predict(config, sleep.TASK, dataset, weights.load(folder, name), rows)
 
 
-def _same(one: trained.Trained, other: trained.Trained) -> bool:
+def _same(one: weights.Trained, other: weights.Trained) -> bool:
     leaves = [flatten_dict({"variables": each.variables, "stats": each.stats}) for each in (one, other)]
     return (
         one.names == other.names
@@ -73,17 +72,17 @@ def test_the_decoded_night_is_that_of_the_run(finished, dataset) -> None:
     frame = pd.read_parquet(finished.folder / "predictions.parquet")
     plain, smooth = (frame[frame["model"] == name] for name in ("vgg16", "vgg16_viterbi"))
     config, index = finished_config(finished.folder), dataset.index.iloc[plain["example"]]
-    staged = _decided(config, trained.load(finished.folder, "vgg16"), index, plain[COLUMNS].to_numpy())
+    staged = _decided(config, weights.load(finished.folder, "vgg16"), index, plain[COLUMNS].to_numpy())
     assert (staged.stages == smooth[COLUMNS].to_numpy().argmax(1)).all()
     assert (staged.probabilities == plain[COLUMNS].to_numpy()).all()
 
 
 def test_every_member_speaks_for_itself_in_order(finished, dataset, said, tmp_path: Path) -> None:
-    (first,) = trained.load(finished.folder, "vgg16")
+    (first,) = weights.load(finished.folder, "vgg16")
     halved = jax.tree.map(lambda leaf: leaf / 2, first.variables)
-    trained.write(tmp_path / "weights", {**first.names, "member": 1}, halved, first.stats)
-    trained.write(tmp_path / "weights", first.names, first.variables, first.stats)
-    both = trained.load(tmp_path, "vgg16")
+    weights.write(tmp_path / "weights", {**first.names, "member": 1}, halved, first.stats)
+    weights.write(tmp_path / "weights", first.names, first.variables, first.stats)
+    both = weights.load(tmp_path, "vgg16")
     assert [one.names["member"] for one in both] == [0, 1]
     rows = np.arange(40)
     each = apply.predict(finished_config(finished.folder), sleep.TASK, dataset, both, rows)
@@ -96,16 +95,16 @@ def test_every_member_speaks_for_itself_in_order(finished, dataset, said, tmp_pa
 
 
 def test_what_is_written_is_read(finished, tmp_path: Path) -> None:
-    (one,) = trained.load(finished.folder, "vgg16")
-    trained.write(tmp_path / "weights", one.names, one.variables, one.stats)
-    assert _same(trained.load(tmp_path, "vgg16")[0], one)
+    (one,) = weights.load(finished.folder, "vgg16")
+    weights.write(tmp_path / "weights", one.names, one.variables, one.stats)
+    assert _same(weights.load(tmp_path, "vgg16")[0], one)
     assert set(one.names) == {"model", "member", "fold", "seed"}
     assert {"prior", "trained_prior", "transitions"} <= set(one.stats)
 
 
 def test_a_study_that_fits_nothing_has_weights_all_the_same(tmp_path: Path) -> None:
     names = {"model": "v_net", "member": 0, "fold": "random", "seed": 0}
-    one = trained.read(trained.write(tmp_path, names, {"params": {"head": {"bias": np.ones(2, np.float32)}}}, {}))
+    one = weights.read(weights.write(tmp_path, names, {"params": {"head": {"bias": np.ones(2, np.float32)}}}, {}))
     assert one.stats == {}
     assert one.variables["params"]["head"]["bias"].tolist() == [1, 1]
 
@@ -115,9 +114,9 @@ def test_shapes_stay(tmp_path: Path) -> None:
     table = np.arange(6, dtype=np.float32).reshape(2, 3)
     variables = {"params": {"scale": np.float32(2), "kernel": table.T, "one": np.ones(1, np.float32)}}
     names = {"model": "tiny", "member": 12, "fold": "a", "seed": 0}
-    path = trained.write(tmp_path, names, variables, {"sd": np.float32(3)})
-    assert path == trained.file_of(tmp_path, names) == tmp_path / "tiny-012.safetensors"
-    found = trained.read(path)
+    path = weights.write(tmp_path, names, variables, {"sd": np.float32(3)})
+    assert path == weights.file_of(tmp_path, names) == tmp_path / "tiny-012.safetensors"
+    found = weights.read(path)
     assert found.names == names
     assert found.stats["sd"].shape == ()
     params = found.variables["params"]
@@ -163,22 +162,22 @@ def test_broken_weights_are_one_clear_line(finished, tmp_path: Path, damage: Cal
     with pytest.raises(
         UserError, match=r"^\S+weights/vgg16-000\.safetensors: broken weights .*; copy the run"
     ) as caught:
-        trained.load(tmp_path, "vgg16")
+        weights.load(tmp_path, "vgg16")
     assert "\n" not in str(caught.value)
 
 
 def test_missing_weights_are_said(finished, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"no weights/vgg16-\*\.safetensors; the run must be trained again"):
-        trained.load(tmp_path, "vgg16")
+        weights.load(tmp_path, "vgg16")
     path = _weights(finished, tmp_path)
     path.unlink()
     with pytest.raises(UserError, match=r"no weights/vgg16-"):  # those of the ConvLSTM are not taken for it
-        trained.load(tmp_path, "vgg16")
-    assert len(trained.load(tmp_path, "vgg16_conv_lstm")) == 1
+        weights.load(tmp_path, "vgg16")
+    assert len(weights.load(tmp_path, "vgg16_conv_lstm")) == 1
     with pytest.raises(
         UserError, match=r"vgg16-000\.safetensors: missing weights; copy the run folder again, or train"
     ):
-        trained.read(path)
+        weights.read(path)
 
 
 def test_the_weights_of_another_network_are_no_answer(finished, dataset, tmp_path: Path) -> None:
@@ -186,11 +185,11 @@ def test_the_weights_of_another_network_are_no_answer(finished, dataset, tmp_pat
     path.with_name("vgg16_conv_lstm-000.safetensors").replace(path)
     config = finished_config(finished.folder)
     with pytest.raises(UserError, match=r"vgg16_conv_lstm.* don't fit vgg16: ") as caught:
-        apply.predict(config, sleep.TASK, dataset, trained.load(tmp_path, "vgg16"), np.arange(4))
+        apply.predict(config, sleep.TASK, dataset, weights.load(tmp_path, "vgg16"), np.arange(4))
     assert "\n" not in str(caught.value)
     config.data.n_classes = 5
     with pytest.raises(UserError, match=r"don't fit vgg16: "):  # six outputs
-        apply.predict(config, sleep.TASK, dataset, trained.load(finished.folder, "vgg16"), np.arange(4))
+        apply.predict(config, sleep.TASK, dataset, weights.load(finished.folder, "vgg16"), np.arange(4))
 
 
 # ---- run folders

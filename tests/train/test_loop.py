@@ -14,7 +14,7 @@ import tiny_study as tiny
 from eegjax.data.feed import Sampler, draw_batch
 from eegjax.data.splits import Fold
 from eegjax.errors import UserError
-from eegjax.run import weights as trained
+from eegjax.run import weights
 from eegjax.run.member import list_members
 from eegjax.run.network import Network, Timing
 from eegjax.train import checkpoint, loop
@@ -73,10 +73,10 @@ def test_weights_are_kept_after_the_epochs_asked_for(network, tmp_path, monkeypa
             tiny.run(network, FIRST, folder)
     (path,) = (tmp_path / "weights").rglob("*.safetensors")
     assert path.parent.name == "epoch_1"
-    early = trained.read(path)
+    early = weights.read(path)
     path.unlink()
     tiny.run(network, FIRST, folder)
-    kept = trained.read(path)
+    kept = weights.read(path)
     for one in (early, kept):
         found = jax.tree.map(lambda leaf: leaf[None], one.variables["params"])
         tiny.assert_close(found, tiny.saved(folder, 6)["average"], 0)
@@ -145,8 +145,10 @@ def test_early_stopping_ends_the_run_with_the_best_weights(validating, tmp_path)
     validation = predictions[predictions["split"] == "validation"]
     names = [f"p_{name}" for name in tiny.CLASSES]
     right = validation[names].to_numpy()[np.arange(len(validation)), validation["target"]]
-    weights = np.array([1.0, 1.1, 0.9])[validation["target"]]
-    assert np.mean(-weights * np.log(right)) == pytest.approx(min(values), abs=1e-5)  # by hand, from the probabilities
+    class_weights = np.array([1.0, 1.1, 0.9])[validation["target"]]
+    assert np.mean(-class_weights * np.log(right)) == pytest.approx(
+        min(values), abs=1e-5
+    )  # by hand, from the probabilities
     assert tiny.run(validating, FIRST, tmp_path).equals(predictions)  # stopped: it trains no more
 
 
@@ -162,9 +164,9 @@ def test_a_watched_test_part_is_logged_and_decides_nothing(network, whole, tmp_p
     assert [line["step"] for line in watched] == [6, 12]
     names = [f"p_{name}" for name in tiny.CLASSES]
     right = predictions[names].to_numpy()[np.arange(len(predictions)), predictions["target"]]
-    weights = np.array([1.0, 1.1, 0.9])[predictions["target"]]
+    class_weights = np.array([1.0, 1.1, 0.9])[predictions["target"]]
     assert set(predictions["split"]) == {"test"}
-    assert watched[-1]["test_loss"] == pytest.approx(np.mean(-weights * np.log(right)), abs=1e-5)  # by hand
+    assert watched[-1]["test_loss"] == pytest.approx(np.mean(-class_weights * np.log(right)), abs=1e-5)  # by hand
     assert watched[0]["test_loss"] != watched[1]["test_loss"]
 
 

@@ -14,7 +14,7 @@ from scipy import special
 
 from eegjax import cli
 from eegjax.data.dataset import Dataset
-from eegjax.run import weights as trained
+from eegjax.run import weights
 from eegjax.studies.motor_imagery.explain import explain
 from eegjax.studies.motor_imagery.network import model
 from eegjax.studies.motor_imagery.study import STUDY
@@ -74,7 +74,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Callable[[int], Explained]:
             for member, sign in ((0, 1), (1, 0)):  # the second isn't explained: it would say 0
                 named = {"model": name, "member": member, "fold": f"four {member}", "seed": 0}
                 values = jax.tree.map(lambda leaf, sign=sign: sign * leaf, variables[name])
-                trained.write(folder / "weights", named, values, STATS)
+                weights.write(folder / "weights", named, values, STATS)
                 tested = np.arange(N_TRIALS - n_tested, N_TRIALS) if member == 0 else np.arange(5)
                 rows.append(pd.DataFrame({**named, "split": "test", "example": tested}))
                 rows.append(pd.DataFrame({**named, "split": "validation", "example": np.arange(3)}))

@@ -26,8 +26,7 @@ from eegjax.data.sleep_edf.reader import STAGES, read_hypnogram
 from eegjax.data.sleep_edf.simulator import simulate_night
 from eegjax.errors import UserError
 from eegjax.files import hash_file, write_json
-from eegjax.run import apply
-from eegjax.run import weights as trained
+from eegjax.run import apply, weights
 from eegjax.run.finished import finished as finished_config
 from eegjax.studies.sleep import apply as sleep_predict
 from eegjax.studies.sleep import study as sleep
@@ -120,7 +119,7 @@ def test_there_is_a_row_per_whole_epoch(staged: Outcome) -> None:
 def test_the_probabilities_are_the_networks(staged: Outcome, finished, eeg: np.ndarray) -> None:
     config = finished_config(finished.folder)
     dataset = unlabelled(config, "night", eeg.astype(np.float32))
-    networks = trained.load(finished.folder, "vgg16")
+    networks = weights.load(finished.folder, "vgg16")
     expected = apply.predict(config, sleep.TASK, dataset, networks, np.arange(N_EPOCHS))[0]
     np.testing.assert_allclose(staged.probabilities, expected, atol=1e-3)  # the file's digital steps
     assert staged.probabilities.std(0).max() > 2e-3
@@ -215,10 +214,10 @@ def test_the_printed_text_is_for_people(staged: Outcome, night: Path) -> None:
 
 def test_several_networks_are_averaged(finished, changed, staged: Outcome, night: Path, tmp_path: Path) -> None:
     run = changed(test__viterbi=False)
-    (first,) = trained.load(run, "vgg16")
+    (first,) = weights.load(run, "vgg16")
     turned = dict(first.variables["params"])
     turned["head"] = {name: np.roll(leaf, 2, -1) for name, leaf in turned["head"].items()}  # says W of N2, and so on
-    trained.write(run / "weights", {**first.names, "member": 1}, {**first.variables, "params": turned}, first.stats)
+    weights.write(run / "weights", {**first.names, "member": 1}, {**first.variables, "params": turned}, first.stats)
     both = stage(run, night, tmp_path / "out")
     expected = (staged.probabilities + np.roll(staged.probabilities, 2, 1)) / 2
     np.testing.assert_allclose(both.probabilities, expected, atol=2e-6)
@@ -236,7 +235,7 @@ def test_the_recurrent_network_stages_in_sequences(finished, changed, eeg, night
     config = finished_config(run)
     dataset = unlabelled(config, "night", eeg.astype(np.float32))
     model, make = sleep.TASK.model(config, dataset), sleep.TASK.inputs(config)
-    (network,) = trained.load(run, "vgg16_conv_lstm")
+    (network,) = weights.load(run, "vgg16_conv_lstm")
     source = sleep.TASK.source(config, dataset)
     from eegjax.data.feed import gather
 
@@ -261,10 +260,10 @@ def test_without_smoothing_the_label_is_the_largest_probability(changed, staged,
 
 def test_prior_correction_is_bayes_rule_and_is_said(changed, staged, night: Path, tmp_path: Path) -> None:
     run = changed(test__viterbi=False, test__prior_correction=True)
-    (network,) = trained.load(run, "vgg16")
+    (network,) = weights.load(run, "vgg16")
     prior = np.array([0.1, 0.05, 0.5, 0.1, 0.05, 0.2], np.float32)
     stats = {**network.stats, "prior": prior, "trained_prior": np.full(6, 1 / 6, np.float32)}
-    trained.write(run / "weights", network.names, network.variables, stats)
+    weights.write(run / "weights", network.names, network.variables, stats)
     outcome = stage(run, night, tmp_path / "out")
     expected = staged.probabilities * prior * 6
     np.testing.assert_allclose(outcome.probabilities, expected / expected.sum(1, keepdims=True), atol=1e-4)
@@ -274,13 +273,13 @@ def test_prior_correction_is_bayes_rule_and_is_said(changed, staged, night: Path
 
 def test_five_classes_have_the_names_of_the_aasm(changed, night: Path, eeg: np.ndarray, tmp_path: Path) -> None:
     run = changed(data__n_classes=5)
-    (network,) = trained.load(run, "vgg16")
+    (network,) = weights.load(run, "vgg16")
     five = [0, 1, 2, 3, 5]
     params = dict(network.variables["params"])
     params["head"] = {name: leaf[..., five] for name, leaf in params["head"].items()}
     stats = {name: network.stats[name][five] for name in ("prior", "trained_prior")}
     stats["transitions"] = np.full((5, 5), 0.2, np.float32)
-    trained.write(run / "weights", network.names, {**network.variables, "params": params}, stats)
+    weights.write(run / "weights", network.names, {**network.variables, "params": params}, stats)
     outcome = stage(run, night, tmp_path / "out")
     names = ["W", "N1", "N2", "N3", "R"]
     assert [column for column in outcome.epochs if column.startswith("p_")] == [f"p_{name}" for name in names]

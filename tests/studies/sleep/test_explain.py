@@ -13,7 +13,7 @@ import pytest
 from eegjax.data.dataset import Dataset
 from eegjax.data.feed import gather
 from eegjax.data.splits import choose_evenly
-from eegjax.run import weights as trained
+from eegjax.run import weights
 from eegjax.studies.sleep import data as sleep_data
 from eegjax.studies.sleep import explain as sleep_explain
 from eegjax.studies.sleep import study as sleep
@@ -36,7 +36,7 @@ class Run:
         self.tested = predictions[predictions["model"] == name]
         with np.load(folder / "explanations" / f"{name}.npz") as file:
             self.arrays = dict(file)
-        (self.network,) = trained.load(folder, name)
+        (self.network,) = weights.load(folder, name)
 
     def images(self, rows: np.ndarray) -> jax.Array:
         """What the network sees, [*rows.shape, size, size, n_channels]."""

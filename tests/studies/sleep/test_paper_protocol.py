@@ -16,8 +16,7 @@ from ml_collections import ConfigDict
 from eegjax import commands
 from eegjax.data.dataset import Dataset
 from eegjax.data.sleep_edf import simulator
-from eegjax.run import apply
-from eegjax.run import weights as trained
+from eegjax.run import apply, weights
 from eegjax.run.network import Network
 from eegjax.run.weights import Trained
 from eegjax.studies.sleep import study as sleep
@@ -146,7 +145,7 @@ def test_the_weights_are_the_best_validated_ones(run: Run, name: str) -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_predictions_are_with_dropout_on_and_repeat(run: Run, name: str) -> None:
     config, part = named(run, name), part_of(run, name, "test")
-    (network,) = trained.load(run.folder, name)
+    (network,) = weights.load(run.folder, name)
     rows, found = part["example"].to_numpy(), part[COLUMNS].to_numpy()
     np.testing.assert_allclose(dropped(config, run.dataset, network, rows), found, atol=1e-4)
     off = apply.predict(config, sleep.TASK, run.dataset, [network], rows)[0]
