@@ -138,10 +138,13 @@ def test_transport_is_a_metric(seed: int, sizes: tuple[int, int, int]) -> None:
 @settings(max_examples=60)
 @given(st.integers(0, 1000), st.integers(1, 20), st.integers(1, 20))
 def test_transport_of_any_masses_is_scipys(seed: int, n: int, m: int) -> None:
-    """SciPy's own distance solves the dual problem; masses in A m on one side, over 8 decades on the other."""
+    """SciPy's own distance solves the dual problem; masses in A m on one side, over 4 decades on the other.
+
+    Over 8 decades SciPy 1.17.0 finds no solution in one case of nine.
+    """
     rng = np.random.default_rng(seed)
     true, predicted = points(seed, n), points(seed + 1, m)
-    u, v = 1e-9 * rng.uniform(0.1, 1, n), 10 ** rng.uniform(-4, 4, m)
+    u, v = 1e-9 * rng.uniform(0.1, 1, n), 10 ** rng.uniform(-2, 2, m)
     expected = wasserstein_distance_nd(true, predicted, u, v)
     assert earth_movers_distance_mm(true, predicted, u, v) == pytest.approx(expected, rel=1e-4)
 
