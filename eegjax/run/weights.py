@@ -17,7 +17,7 @@ from eegjax.run.frozen import add_backbone
 from eegjax.run.member import Member
 from eegjax.train import members
 
-NOTHING = "nothing"  # said in files of studies that fit nothing: those of others miss what isn't there
+SAID = "eegjax"  # what a file says of itself: names, whether anything was fitted, the version that wrote it
 
 
 class Trained(NamedTuple):
@@ -34,7 +34,8 @@ def write(folder: Path, names: dict[str, Any], variables: Any, stats: Any) -> Pa
 
     tree = flatten_dict({"variables": variables, "stats": stats}, sep="/")
     arrays = {name: np.asarray(leaf, order="C") for name, leaf in tree.items()}
-    said = {"names": json.dumps(names), "eegjax": __version__} | ({} if stats else {"fitted": NOTHING})
+    # one entry, since several come in any order, and the same member must be the same file
+    said = {SAID: json.dumps({"names": names, "fitted": bool(stats), "version": __version__})}
     content = save(arrays, metadata=said)  # its own writer makes files only the owner can read
     return write_aside(file_of(folder, names), lambda aside: aside.write_bytes(content))
 
@@ -69,11 +70,18 @@ def read(path: Path) -> Trained:
     try:
         with safe_open(path, "np") as file:
             tree = unflatten_dict({name: file.get_tensor(name) for name in file.keys()}, sep="/")  # noqa: SIM118
-            said = file.metadata()
-            names = json.loads(said["names"])
-            return Trained(names, tree["variables"], {} if said.get("fitted") == NOTHING else tree["stats"])
+            names, fitted = _read_said(file.metadata())
+            return Trained(names, tree["variables"], tree["stats"] if fitted else {})
     except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
         raise UserError(f"{path}: broken weights ({error}); copy the run folder again, or train anew") from error
+
+
+def _read_said(metadata: dict[str, str]) -> tuple[dict[str, Any], bool]:
+    """A member's names, and whether anything was fitted for it; version 0.1 said both in entries of their own."""
+    if SAID in metadata:
+        said = json.loads(metadata[SAID])
+        return said["names"], said["fitted"]
+    return json.loads(metadata["names"]), metadata.get("fitted") != "nothing"
 
 
 def write_members(folder: Path, group: Sequence[Member], variables: Any, stats: Any, backbone: Any, mesh: Mesh) -> None:

@@ -319,7 +319,7 @@ def recordings(tiny, run_root: Path) -> Path:
 @pytest.mark.parametrize(
     ("further", "words"),
     [
-        ("--config.data.root=/tmp", ("config.data.root is /tmp", "the demo simulates", "sleep.py:standard")),
+        ("--config.data.root=/tmp", ("config.data.root is /tmp", "the demo simulates", "eegjax run sleep:standard")),
         ("--config.data.n_classes=4", ("config.data.n_classes is 4", "6", "5")),
         ("--config.data.context_epochs=-1", ("config.data.context_epochs is -1", "0 or more")),
         ("--config.data.margin_s=-30", ("config.data.margin_s is -30", "0 or more")),

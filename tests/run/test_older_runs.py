@@ -6,10 +6,12 @@ from pathlib import Path
 
 import pytest
 from safetensors import safe_open
+from safetensors.numpy import save_file
 
 import eegjax
 from eegjax import commands
 from eegjax.errors import UserError
+from eegjax.run import weights
 from eegjax.studies.sleep.tables import tables
 
 NEW_FIELDS = ("watch_test", "keep_epochs", "max_loss", "reuse_params_across_folds", "decoupled_decay")
@@ -38,7 +40,19 @@ def test_every_file_of_a_run_that_is_read_later_says_which_version_made_it(finis
     assert start["eegjax"] == eegjax.__version__
     for path in (finished.folder / "weights").iterdir():
         with safe_open(path, "np") as file:
-            assert file.metadata()["eegjax"] == eegjax.__version__
+            assert json.loads(file.metadata()["eegjax"])["version"] == eegjax.__version__
+
+
+def test_weights_of_version_0_1_are_still_read(finished, tmp_path: Path) -> None:
+    """Their names, and that nothing was fitted, stood in entries of their own."""
+    one = weights.load(finished.folder, "vgg16")[0]
+    content = {"variables/params/head/bias": one.variables["params"]["head"]["bias"]}
+    for name, fitted in (("with", {"stats/prior": one.stats["prior"]}), ("without", {})):
+        said = {"names": json.dumps(one.names)} | ({} if fitted else {"fitted": "nothing"})
+        save_file({**content, **fitted}, tmp_path / name, metadata=said)
+        found = weights.read(tmp_path / name)
+        assert found.names == one.names
+        assert set(found.stats) == ({"prior"} if fitted else set())
 
 
 def test_an_older_run_is_still_read(older: Path) -> None:
