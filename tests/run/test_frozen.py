@@ -25,9 +25,8 @@ from eegjax.data.feed import gather
 from eegjax.data.sleep_edf import simulator
 from eegjax.errors import UserError
 from eegjax.models import pretrained, vgg, vgg_conv_lstm
-from eegjax.run import apply, frozen
+from eegjax.run import apply, frozen, weights
 from eegjax.run import folder as runs
-from eegjax.run import weights
 from eegjax.run.member import Member
 from eegjax.run.network import Network, Timing
 from eegjax.studies.sleep import study as sleep

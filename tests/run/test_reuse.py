@@ -16,8 +16,7 @@ import tiny_study as tiny
 
 from eegjax import cli
 from eegjax.errors import UserError
-from eegjax.run import bounds
-from eegjax.run import weights
+from eegjax.run import bounds, weights
 from eegjax.run.flow import _train
 from eegjax.studies.motor_imagery.config import BOUNDS, CHOICES
 from eegjax.train.checkpoint import Checkpoints

@@ -15,8 +15,7 @@ from ml_collections import ConfigDict
 from eegjax import commands
 from eegjax.data.dataset import Dataset
 from eegjax.errors import UserError
-from eegjax.run import apply
-from eegjax.run import weights
+from eegjax.run import apply, weights
 from eegjax.studies.sleep import study as sleep
 
 NETWORKS = ("vgg16", "vgg16_conv_lstm")

@@ -26,8 +26,7 @@ from eegjax.data.sleep_edf.reader import STAGES, read_hypnogram
 from eegjax.data.sleep_edf.simulator import simulate_night
 from eegjax.errors import UserError
 from eegjax.files import hash_file, write_json
-from eegjax.run import apply
-from eegjax.run import weights
+from eegjax.run import apply, weights
 from eegjax.studies.sleep import apply as sleep_predict
 from eegjax.studies.sleep import study as sleep
 from eegjax.studies.sleep.data import unlabelled

@@ -16,8 +16,7 @@ from ml_collections import ConfigDict
 from eegjax import commands
 from eegjax.data.dataset import Dataset
 from eegjax.data.sleep_edf import simulator
-from eegjax.run import apply
-from eegjax.run import weights
+from eegjax.run import apply, weights
 from eegjax.run.network import Network
 from eegjax.run.weights import Trained
 from eegjax.studies.sleep import study as sleep
