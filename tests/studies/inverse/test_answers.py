@@ -81,7 +81,7 @@ def chosen(config: ConfigDict, dataset: Dataset, fold: Fold, volumes: np.ndarray
         if len(rows):
             index = dataset.index[list(INDEX_COLUMNS)].iloc[rows].reset_index(drop=True)
             frame = index.assign(**NAMES, split=split, target=0)
-            frames.append(inverse_points.columns(config, dataset, frame, volumes[rows], folder))
+            frames.append(inverse_points.record(config, dataset, frame, volumes[rows], folder))
     found = inverse_points.decode(config, dataset, [fold], pd.concat(frames, ignore_index=True), folder)
     (threshold,) = found.loc[found["kind"] == "sample", "value"].unique()
     predicted = found[found["kind"] == "predicted"]

@@ -18,6 +18,7 @@ from eegjax.run import bounds
 from eegjax.studies.inverse import data as inverse_data
 from eegjax.studies.inverse import network as inverse_network
 from eegjax.studies.inverse.compare import rows
+from eegjax.studies.inverse.config import BOUNDS, CHOICES
 from eegjax.studies.inverse.folds import folds as folds_of
 from eegjax.studies.inverse.paper import NETWORKS, THRESHOLDS
 
@@ -99,7 +100,7 @@ def test_the_papers_settings_are_as_published(argument: str, own: dict[str, Any]
     found, wanted = flat(config), {**PUBLISHED, **own}
     assert {name: found[name] for name in wanted} == wanted
     assert config.data.zones.n_active == 66
-    bounds.check(config)
+    bounds.check(config, BOUNDS, CHOICES)
 
 
 def test_tables_train_each_network_as_its_own_configuration_does() -> None:
@@ -257,4 +258,4 @@ def test_mistakes_in_these_fields_are_one_line() -> None:
         with pytest.raises(UserError, match=words):
             inverse_data._check(configure("paper", **fields))
     with pytest.raises(UserError, match=r"config\.train\.centre_value is 20"):
-        bounds.check(configure("paper", train__centre_value=20.0))
+        bounds.check(configure("paper", train__centre_value=20.0), BOUNDS, CHOICES)

@@ -27,7 +27,7 @@ from eegjax.data.feed import gather
 from eegjax.errors import UserError
 from eegjax.studies.motor_imagery import network as motor_imagery_network
 from eegjax.studies.motor_imagery import study as motor_imagery
-from eegjax.studies.motor_imagery.data import classes, labels, prepare, source, trials_uv, units
+from eegjax.studies.motor_imagery.data import classes, labels, prepare, source, trials_uv
 from eegjax.studies.motor_imagery.folds import folds
 
 ROOT = Path(__file__).parents[3]
@@ -218,7 +218,7 @@ def test_a_network_gets_the_trial_its_label_and_its_subject(demo) -> None:
     assert batch["eeg"].shape == (3, 500, 22)
     assert batch["label"].tolist() == dataset.index["label"].iloc[rows].tolist()
     assert batch["subject"].tolist() == [int(name == "A02") for name in dataset.index["subject"].iloc[rows]]
-    assert units(config, dataset, rows, True)[0].tolist() == rows.tolist()
+    assert motor_imagery.STUDY.task.units(config, dataset, rows, True)[0].tolist() == rows.tolist()
 
 
 def test_preparing_twice_reads_nothing_again(demo, configure, run_root: Path, monkeypatch) -> None:

@@ -22,6 +22,7 @@ from eegjax.studies.motor_imagery import compare as motor_imagery_compare
 from eegjax.studies.motor_imagery import network as motor_imagery_network
 from eegjax.studies.motor_imagery import tables as motor_imagery_report
 from eegjax.studies.motor_imagery.compare import COMPARISONS, compare, rows
+from eegjax.studies.motor_imagery.config import BOUNDS, CHOICES
 from eegjax.studies.motor_imagery.folds import TASKS
 from eegjax.studies.motor_imagery.numbers import evaluate, paired
 from eegjax.studies.motor_imagery.paper import architectures, quirks
@@ -565,7 +566,7 @@ def test_every_run_is_a_configuration_that_can_be(protocol: str, size: str) -> N
         assert set(fields) <= known, row
         with config.unlocked():
             config.update_from_flattened_dict(fields)
-        bounds.check(config)
+        bounds.check(config, BOUNDS, CHOICES)
         motor_imagery_network.inputs(config)
         shape = (tuple(config.data.window_s), config.inputs.upsample)
         for name in (config.model.name, *config.model.beside):

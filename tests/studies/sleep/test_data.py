@@ -17,8 +17,9 @@ from eegjax.data.dataset import Dataset
 from eegjax.data.feed import gather
 from eegjax.data.sleep_edf import simulator, statistics
 from eegjax.errors import UserError
-from eegjax.run.network import Network
+from eegjax.run import answers
 from eegjax.studies.sleep import study as sleep
+from eegjax.studies.sleep.data import epochs_uv
 
 LETTERS = "W1234R"
 FRAME_S, WINDOW_S, N_FREQS = 0.67, 3.0, 154
@@ -91,7 +92,7 @@ def test_a_night_begins_when_the_lights_go_off(nights, configure, caplog, start,
     assert (dataset.index["onset_s"].to_numpy() / 30).tolist() == wanted
     assert (("after all sleep" in caplog.text) and "900 s before sleep" in caplog.text) == (first is None)
     assert dataset.card["recordings"][0]["first_s"] == wanted[0] * 30
-    eeg = sleep.epochs_uv(dataset, np.array([0, len(wanted) - 1]))
+    eeg = epochs_uv(dataset, np.array([0, len(wanted) - 1]))
     signal_uv = mne.io.read_raw_edf(root / f"{recording}E0-PSG.edf", verbose="error").get_data()[0] * 1e6
     for row, epoch in zip(eeg, (wanted[0], wanted[-1]), strict=True):
         np.testing.assert_allclose(row, signal_uv[epoch * 3000 : (epoch + 1) * 3000], atol=1e-3)
@@ -226,13 +227,17 @@ def test_a_stage_that_a_fold_lacks_is_said_before_anything_is_trained(configure,
 def test_the_last_partial_batch_of_test_epochs_can_be_left_out(configure) -> None:
     """3719 epochs at 32 are 3712, as in the paper's second matrix; nothing else is left out."""
     config = configure("paper")
-    network = SimpleNamespace(config=config, study=sleep.STUDY, dataset=None, batch_size=32)
-    scored = {split: Network._scored(network, np.arange(3719), split) for split in ("test", "validation")}
+
+    def units_of(n_epochs: int, split: str) -> tuple[np.ndarray, np.ndarray]:
+        fold = SimpleNamespace(**{split: np.arange(n_epochs)})
+        return answers.units_of(config, sleep.TASK, None, fold, split, 32)
+
+    scored = {split: units_of(3719, split) for split in ("test", "validation")}
     assert [len(units) for units, _ in scored.values()] == [3712, 3719]
     assert all(len(units) == len(counts) and counts.all() for units, counts in scored.values())
-    assert len(Network._scored(network, np.arange(31), "test")[0]) == 31  # less than a batch is all there is
+    assert len(units_of(31, "test")[0]) == 31  # less than a batch is all there is
     config.test.whole_batches = False
-    assert len(Network._scored(network, np.arange(3719), "test")[0]) == 3719
+    assert len(units_of(3719, "test")[0]) == 3719
 
 
 def test_the_papers_recurrent_network_takes_single_shuffled_epochs(configure) -> None:

@@ -23,6 +23,7 @@ from eegjax.errors import UserError
 from eegjax.run.member import list_members
 from eegjax.run.network import Network, Timing
 from eegjax.studies.sleep import study as sleep
+from eegjax.studies.sleep.data import epochs_uv
 from eegjax.studies.sleep.numbers import evaluate
 from eegjax.train import members
 from eegjax.train.log import MetricLog
@@ -300,7 +301,7 @@ def test_the_examples_are_the_scored_epochs_around_sleep(prepared) -> None:
 
 def test_an_epochs_eeg_is_that_of_the_file(prepared) -> None:
     dataset, folder = prepared
-    epochs = sleep.epochs_uv(dataset)
+    epochs = epochs_uv(dataset)
     assert epochs.shape == (len(dataset.index), 3000)
     for recording, part in dataset.index.groupby("recording"):
         raw = mne.io.read_raw_edf(folder / f"{recording}E0-PSG.edf", verbose="error")
