@@ -16,7 +16,7 @@ from eegjax.data.feed import Batch
 from eegjax.data.splits import Fold
 from eegjax.errors import check_choice
 from eegjax.models import unet_3d, vnet
-from eegjax.models.layers import dtype_of
+from eegjax.models.layers import DTYPES, dtype_of
 from eegjax.models.unet_3d import UNet3D
 from eegjax.models.vnet import VNet
 from eegjax.run.study import Task
@@ -102,6 +102,7 @@ def model(config: ConfigDict, dataset: Dataset) -> nn.Module:
     name = config.model.name
     settings = config.model
     check_choice("config.model.name", name, MODELS)
+    check_choice("config.train.precision", config.train.precision, DTYPES)
     check_choice("config.train.loss", config.train.loss, LOSSES)
     deepest = len(unet_3d.CHANNELS if name == "u_net" else vnet.LEVELS)
     own = {"width": settings.width, "depth": settings.depth or deepest, "remat": settings.remat}

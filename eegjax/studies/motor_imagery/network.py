@@ -17,7 +17,7 @@ from eegjax.models.cnn_rnn import CNNRNN
 from eegjax.models.conv_net import ConvNet
 from eegjax.models.deep4 import Deep4Net
 from eegjax.models.eegnet import EEGNet
-from eegjax.models.layers import dtype_of
+from eegjax.models.layers import DTYPES, dtype_of
 from eegjax.models.resnet_1d import ResNet1D
 from eegjax.models.shallow import ShallowConvNet
 from eegjax.models.vae import VAE
@@ -116,6 +116,7 @@ def model(config: ConfigDict, dataset: Dataset) -> nn.Module:
     name = config.model.name
     n_chans = dataset.arrays["eeg"].shape[1]
     check_choice("config.model.name", name, MODELS)
+    check_choice("config.train.precision", config.train.precision, DTYPES)
     dtype = dtype_of(config.train.precision)
     classifier = _classifier(config, name.removeprefix(FRONT).removesuffix(SAMPLES), len(classes(config)), dtype)
     trial = jax.ShapeDtypeStruct((1, n_times(config) * config.inputs.upsample, n_chans), jnp.float32)

@@ -15,7 +15,7 @@ from eegjax.data.formats.weight_file import read_weights
 from eegjax.data.splits import Fold
 from eegjax.errors import UserError, check_choice
 from eegjax.evaluate.transitions import count_transitions, estimate_transitions
-from eegjax.models.layers import dtype_of
+from eegjax.models.layers import DTYPES, dtype_of
 from eegjax.models.lstm import RawLSTM
 from eegjax.models.pretrained import IMAGENET_MEAN, IMAGENET_STD, load_vgg16
 from eegjax.models.vgg import VGG16, VGG16Features
@@ -113,6 +113,7 @@ def model(config: ConfigDict, dataset: Dataset) -> nn.Module:
     name = config.model.name
     settings = config.model
     check_choice("config.model.name", name, MODELS)
+    check_choice("config.train.precision", config.train.precision, DTYPES)
     if not settings.weights and name not in ON_SIGNAL:
         raise UserError(
             "config.model.weights is not set: give --config.model.weights=FILE, the state dict of "

@@ -287,11 +287,11 @@ def test_a_device_holds_its_slabs_of_inputs_target_and_grid(runs: dict[int, Run]
     made = {}
     for space, run in runs.items():
         network, program = run.network, run.network.programs[1]
-        rows = network.pairs[0][0].train[None, :4]
+        rows = network.members[0].fold.train[None, :4]
 
         def make(resident: Any, batch: Any, network: Network = network, feed: Any = program.feed) -> Any:
             one = jax.tree.map(lambda leaf: leaf[0], feed.unpack(batch, resident))
-            return network.inputs({}, one, None, False)
+            return TASK.inputs(network.config)({}, one, None, False)
 
         with jax.set_mesh(network.mesh):
             made[space] = jax.jit(make)(program.feed.resident, program.feed.place(rows, rows >= 0))
@@ -315,7 +315,7 @@ def test_the_watched_test_loss_is_that_of_the_answers(runs: dict[int, Run], data
     run = runs[1]
     config, rows = run.network.config, run.frame.query("split == 'test'")["example"].to_numpy()
     batch = gather(np, inverse_data.source(config, dataset), rows, rows >= 0)
-    made = jax.jit(partial(run.network.inputs, key=None, train=False))({}, batch)
+    made = jax.jit(partial(TASK.inputs(config), key=None, train=False))({}, batch)
     p = np.clip(np.load(run.folder / "volumes" / "v_net-000-test.npy"), 1e-7, 1 - 1e-7)
     logits = np.stack([np.log(1 - p), np.log(p)], -1)
     grid, target = np.asarray(made["grid"]), np.asarray(made["target"])
@@ -329,7 +329,7 @@ def test_networks_and_classical_inverses_are_tuned_on_the_same_samples_of_all_he
 ) -> None:
     """Without a validation part: on some of the training part, which networks predict and inverses draw."""
     run, asked = runs[1], []
-    config, fold = run.network.config, run.network.pairs[0][0]
+    config, fold = run.network.config, run.network.members[0].fold
     plain = inverse_points.Scene.truths
 
     def truths(scene: inverse_points.Scene, rows: np.ndarray) -> Any:

@@ -17,7 +17,6 @@ from eegjax.data.dataset import Dataset
 from eegjax.run import weights
 from eegjax.studies.motor_imagery.explain import explain
 from eegjax.studies.motor_imagery.network import model
-from eegjax.studies.motor_imagery.study import STUDY
 
 ROOT = Path(__file__).parents[3]
 N_TIMES, N_CHANS, N_TRIALS, LOOKED_AT = 110, 3, 30, 1  # the networks here see one channel
@@ -80,7 +79,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Callable[[int], Explained]:
                 rows.append(pd.DataFrame({**named, "split": "validation", "example": np.arange(3)}))
         config.model.name = NETWORKS[0]
         pd.concat(rows).to_parquet(folder / "predictions.parquet")
-        explain(config, dataset, folder, STUDY)
+        explain(config, dataset, folder)
         return Explained(folder, config, dataset, variables, (eeg - STATS["mean"]) / STATS["sd"])
 
     return make

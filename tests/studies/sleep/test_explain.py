@@ -102,7 +102,7 @@ def test_stages_that_were_not_tested_have_no_map(runs, tmp_path: Path, monkeypat
     run = runs["vgg16"]
     monkeypatch.setattr(sleep_explain, "EPOCHS_PER_STAGE", 2)
     tested = run.tested[run.tested["target"].isin([0, 2])]
-    found = sleep_explain._explained(run.config, run.dataset, run.folder, sleep.STUDY, tested)
+    found = sleep_explain._explained(run.config, run.dataset, run.folder, tested)
     assert found["count"].tolist() == [2, 0, 2, 0, 0, 0]
     for stage, count in enumerate(found["count"]):
         assert (found["shown"][stage] >= 0) == bool(count)
@@ -187,7 +187,7 @@ def test_a_network_on_the_signal_has_its_wrong_epochs_only(runs) -> None:
     run = runs["vgg16"]
     config = run.config.copy_and_resolve_references()
     config.model.name = "lstm"
-    found = sleep_explain._explained(config, run.dataset, Path("nowhere"), sleep.STUDY, run.tested)
+    found = sleep_explain._explained(config, run.dataset, Path("nowhere"), run.tested)
     assert set(found) == {name for name in run.arrays if name.startswith("wrong_")}
     np.testing.assert_array_equal(found["wrong_image"], run.arrays["wrong_image"])
 
@@ -198,6 +198,6 @@ def test_a_network_that_is_never_wrong(runs) -> None:
     assert len(sleep_explain._wrong_rows(run.config, right)) == 0
     config = run.config.copy_and_resolve_references()
     config.model.name = "lstm"
-    found = sleep_explain._explained(config, run.dataset, Path("nowhere"), sleep.STUDY, right)
+    found = sleep_explain._explained(config, run.dataset, Path("nowhere"), right)
     assert found["wrong_eeg_uv"].shape == (0, 3000)
     assert len(found["wrong_image"]) == 0

@@ -157,12 +157,14 @@ def dropped(config: ConfigDict, dataset: Dataset, network: Trained, rows: np.nda
     model, make = sleep.TASK.model(config, dataset), sleep.TASK.inputs(config)
 
     @jax.jit
-    def apply(batch):
+    def answer(batch):
         images = make(network.stats, batch, None, False)["inputs"]
         return jax.nn.softmax(model.apply(network.variables, images, True, rngs={"dropout": jax.random.PRNGKey(0)}))
 
     batches = apply.batches(config, sleep.TASK, dataset, rows)
-    return np.concatenate([np.asarray(apply(jax.tree.map(jnp.asarray, batch)))[scored] for _, scored, batch in batches])
+    return np.concatenate(
+        [np.asarray(answer(jax.tree.map(jnp.asarray, batch)))[scored] for _, scored, batch in batches]
+    )
 
 
 @pytest.mark.slow
