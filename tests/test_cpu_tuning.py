@@ -59,6 +59,7 @@ def test_elsewhere_nothing_happens_and_that_is_said(
     assert not cpu_tuning.is_tuned()
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not ON_GLIBC, reason="glibc's allocator")
 def test_every_command_has_the_switch_and_says_what_it_did(repository: Path) -> None:
     for script in sorted((repository / "launch").glob("*.py")):

@@ -241,6 +241,7 @@ print(json.dumps([first, sleep_edf.__name__, ShallowConvNet.__module__, "eegjax.
     assert json.loads(done.stdout) == [[], "eegjax.data.sleep_edf", "eegjax.models.shallow", False]
 
 
+@pytest.mark.slow
 def test_a_type_checker_knows_the_names_and_only_those(tmp_path: Path) -> None:
     api = pytest.importorskip("mypy.api")
     file = tmp_path / "mine.py"

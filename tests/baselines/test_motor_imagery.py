@@ -155,6 +155,7 @@ def example(runs: list[Path]) -> tuple[np.ndarray, np.ndarray]:
     return trials, (epochs.events[:, 2] == epochs.event_id["T2"]).astype(int)
 
 
+@pytest.mark.slow
 def test_mne_example(example):
     """MNE's "Motor imagery decoding from EEG data using the Common Spatial Pattern" prints .933."""
     trials, targets = example

@@ -109,6 +109,7 @@ def initialised(model: object, *sizes: int) -> dict[str, tuple[tuple[int, ...], 
     return shapes_of(jax.eval_shape(model.init, jax.random.PRNGKey(0), inputs)["params"])
 
 
+@pytest.mark.slow
 def test_vgg16_has_torchvisions_weights_and_flax_takes_them() -> None:
     state = vgg16.make_weights()
     assert sum(array.size for array in state.values()) == 138_357_544
@@ -187,6 +188,7 @@ print([name for name in ("jax", "flax", "torch") if name in sys.modules])
 TINY = vnet.make_network(0.1, 4, 2)
 
 
+@pytest.mark.slow
 def test_eegjaxs_rival_infers_and_trains() -> None:
     functions = network_jax.make(TINY, 2, tuned=False, form="plain")  # the fast forms compile longer
     model, params = TINY.in_jax(TINY.weights())

@@ -187,6 +187,7 @@ def test_dropout_follows_the_convolution_and_lies_between_the_recurrent_layers()
     assert len(captured) == 3
 
 
+@pytest.mark.slow
 def test_members_run_as_one_program():
     """A scan inside shard_map wants its first state to vary over the devices as its input does."""
     module = Bidirectional("lstm", 4)

@@ -128,6 +128,7 @@ def test_dropout_works_in_training_only_between_cells_and_before_the_head():
     assert all(0.25 < np.mean(leaf == 0) < 0.75 for leaf in (between, last))
 
 
+@pytest.mark.slow
 def test_two_frequencies_are_told_apart_in_a_few_steps():
     """3 Hz and 12 Hz at any phase, three times as much noise power as signal."""
     rng = np.random.default_rng(0)

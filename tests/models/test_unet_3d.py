@@ -151,6 +151,7 @@ def plain() -> tuple[UNet3D, Any, np.ndarray, Any]:
     return module, params, x, compiled(module)(params, x)
 
 
+@pytest.mark.slow
 def test_volumes_do_not_see_each_other():
     module, params, x, (out, _) = plain()
     spoilt = np.stack([x[0], np.full_like(x[0], np.nan)])
@@ -164,6 +165,7 @@ def test_with_group_norm_neither_scale_nor_offset_of_a_volume_matters():
     assert_near(compiled(module)(params, 30 * x - 7)[0], out, 1e-4)
 
 
+@pytest.mark.slow
 def test_remat_changes_no_number():
     _, params, x, expected = plain()
     again = UNet3D(2, WIDTH, depth=2, norm="group", remat=True)
@@ -179,6 +181,7 @@ def test_a_gradient_reaches_every_parameter():
         assert np.abs(leaf).max() > 1e-6, jax.tree_util.keystr(path)
 
 
+@pytest.mark.slow
 def test_bfloat16_computes_in_it_and_keeps_float32():
     _, params, x, (expected, _) = plain()
     half = UNet3D(2, WIDTH, depth=2, norm="group", dtype=jnp.bfloat16)

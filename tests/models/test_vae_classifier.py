@@ -112,6 +112,7 @@ def test_no_gradient_of_the_classifier_reaches_the_vae(variables, trials, extra)
     assert of_answer["classifier"]["head"]["kernel"].any()
 
 
+@pytest.mark.slow
 @both
 def test_the_vae_learns_the_same_without_a_classifier(variables, trials, extra):
     def learnt(module, loss, params):

@@ -148,6 +148,7 @@ def test_instance_norm_leaves_every_volume_and_channel_with_mean_zero_and_varian
     np.testing.assert_allclose(out.var((1, 2, 3)), 1, atol=1e-3)
 
 
+@pytest.mark.slow
 def test_a_stage_whose_units_are_silent_hands_its_input_on():
     module, x = Left(3, 2, False, jnp.float32), volumes(2, 4, 3)
     params = module.init(jax.random.key(0), x)["params"]

@@ -160,6 +160,7 @@ def test_they_are_owned_while_computed(config, dataset, compute: Counted, tmp_pa
 # ---- the studies'
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["sleep", "motor_imagery", "inverse"])
 def test_a_study_s_baselines_read_no_other_fields(name: str, run_root: Path) -> None:
     """Without all others they say the same, and what is read back is what was computed."""

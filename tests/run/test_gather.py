@@ -143,6 +143,7 @@ def n_classes_of_baselines(quick, monkeypatch) -> list[int]:
     return computed
 
 
+@pytest.mark.slow
 def test_missing_runs_are_made_once(standard, quick, n_classes_of_baselines, capsys) -> None:
     """Both networks on the same folds in each context; the second time nothing is run."""
     place = gather.tables(standard, None, sleep.STUDY, commands.launch)

@@ -192,6 +192,7 @@ def between(network, monkeypatch, member, method):
     monkeypatch.setattr(network, method, called)
 
 
+@pytest.mark.slow
 def test_killed_equals_not_killed(whole, reusing, opened, tmp_path, monkeypatch):
     """In a fold, after its end before it is predicted, before the next begins, and in the first of another seed."""
     _, expected_folder, expected, _ = whole

@@ -303,6 +303,7 @@ def test_the_same_key_is_the_same_sample_alone_or_among_others(settings, n_sampl
     assert not np.array_equal(among.voltages[0], among.voltages[1])
 
 
+@pytest.mark.slow
 def test_heads_of_different_size_in_one_batch():
     small = a_head(1, 200)
     heads = [SPACE, make_source_space(**small, n_sources=300)]

@@ -95,6 +95,7 @@ def test_logistic_regression_ends_where_scipy_does():
     np.testing.assert_allclose(weights(state), best.x, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_bfloat16_keeps_float32_weights_and_memory():
     """It ends near where float32 does (8 bits of mantissa: about 1 %), although its search sees less."""
     _, _, batch = problem()
@@ -117,6 +118,7 @@ def mean(metrics):
     return float(metrics["loss"][0] / metrics["loss"][1])
 
 
+@pytest.mark.slow
 def test_a_network_s_loss_never_rises(one):
     """Which is the same function at every step if the dropout and the gains are."""
     state, losses = one.state, []

@@ -87,6 +87,7 @@ def test_three_members_on_four_devices(network, single, tmp_path):
     assert tiny.saved(tmp_path)["step"].shape == (4,)
 
 
+@pytest.mark.slow
 def test_members_killed_on_four_devices_end_on_one(network, one_device, single, opened, tmp_path):
     """Three members take four places on four devices, and three on one."""
     with tiny.before_step(network, 7, tiny.kill, places=4), pytest.raises(tiny.Killed):

@@ -253,6 +253,7 @@ def csp_lda(train: list, test: list) -> tuple[float, int]:
         return float(lda.score(csp.transform(unseen), labels(test))), len(unseen)
 
 
+@pytest.mark.slow
 def test_patterns_learnt_in_one_session_hold_in_the_other_but_for_one_subject(sessions):
     good, n_trials = csp_lda(sessions[1, "T"], sessions[1, "E"])
     limit = stats.binom.isf(1e-3, n_trials, 0.25) / n_trials
@@ -262,6 +263,7 @@ def test_patterns_learnt_in_one_session_hold_in_the_other_but_for_one_subject(se
     assert abs(chance - 0.25) < limit - 0.25
 
 
+@pytest.mark.slow
 def test_the_oracle_is_as_often_right_as_it_says():
     subjects = (1, 2, 3)
     said = np.concatenate([oracle(1, subject, "E", **SIZE) for subject in subjects])

@@ -183,6 +183,7 @@ def test_a_stall_is_continued(server: Server, tmp_path: Path) -> None:
     assert ranges(server) == [0, 1000, 1000]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("impatient")
 def test_a_server_that_always_stalls_is_given_up_and_what_came_is_kept(server: Server, tmp_path: Path) -> None:
     server.faults = [stall(1000)] + [stall(0)] * 3

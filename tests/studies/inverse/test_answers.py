@@ -133,6 +133,7 @@ def settings(config: ConfigDict, fold: Fold, monkeypatch, dataset: Dataset) -> d
     return found
 
 
+@pytest.mark.slow
 def test_classical_inverses_are_tuned_without_the_tested(
     config: ConfigDict, dataset: Dataset, fold: Fold, monkeypatch
 ) -> None:

@@ -333,6 +333,7 @@ def test_loss_of_a_vae_network_is_both_its_parts_losses(published: bool, n_forms
     np.testing.assert_allclose(predict(config)(outputs), special.softmax(stacked[0], -1), rtol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["vae_conv_net", "conv_net_vae_samples"])
 def test_neither_part_of_a_vae_network_learns_from_the_other_s_loss(eeg, name: str) -> None:
     config = configure(model__name=name)

@@ -450,6 +450,7 @@ def test_the_later_of_two_recordings_of_one_name_replaces_the_earlier(
 # ---- as it is typed
 
 
+@pytest.mark.slow
 def test_the_command(finished, staged, night: Path, repository: Path, tmp_path: Path) -> None:
     command = [sys.executable, repository / "launch" / "predict.py", f"--run={finished.folder}", night]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
