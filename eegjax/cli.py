@@ -244,7 +244,9 @@ def _override(config: ConfigDict, argv: Sequence[str], names: Sequence[str]) -> 
 def _field(config: ConfigDict, path: str) -> Any:
     """The value at a dotted path, which must be a field and not a section of them."""
     if path in ("study", "protocol"):  # the other fields depend on them
-        raise UserError(f"--config.{path}: not a field to override; choose it by --config=FILE:protocol")
+        raise UserError(
+            f"--config.{path}: not a field to override; choose it by STUDY:protocol, or --config=FILE:protocol"
+        )
     value: Any = config
     names = path.split(".")
     for depth, name in enumerate(names):

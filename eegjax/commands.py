@@ -2,7 +2,7 @@
 
 import importlib
 import os
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from pathlib import Path
 
 from ml_collections import ConfigDict
@@ -16,7 +16,7 @@ DATASETS = {  # that can be fetched, or made beforehand -> the study they are fo
     "eegmmidb": "motor_imagery",
     "inverse": "inverse",
 }
-SIMULATED = ("inverse",)  # of these: made, not fetched
+SIMULATED = {"inverse": ("data.n_samples", "data.n_heads")}  # of these: made, not fetched -> the fields that decide it
 
 
 def launch(config: ConfigDict, workdir: str | None = None, distributed: str | None = None) -> Path:
@@ -125,7 +125,16 @@ def prepare(config: ConfigDict, dataset: str, download: bool, argument: str) -> 
     from eegjax.run import prepare
 
     check_writable(Path(config.run.root), "--runs=DIR")
-    return prepare.prepare(config, studies.named(config.study), dataset, download, argument)
+    if download and dataset in SIMULATED:
+        raise UserError(f"--download: {dataset} is simulated, there is nothing to fetch; leave it out")
+    fetch = _fetcher(dataset) if download else None
+    study = studies.named(config.study)
+    return prepare.prepare(config, study, dataset, fetch, SIMULATED.get(dataset, ()), argument)
+
+
+def _fetcher(dataset: str) -> Callable[[Path, int], list[Path]]:
+    """The function `fetch_<dataset>` of the data set's own package."""
+    return getattr(importlib.import_module(f"eegjax.data.{dataset}.fetch"), f"fetch_{dataset}")
 
 
 def check_writable(folder: Path, flag: str) -> None:

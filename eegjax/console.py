@@ -224,11 +224,12 @@ def show_help(name: str, door: str, arguments: Sequence[str]) -> None:
     Raises:
         UserError: no such study, protocol, key or value.
     """
-    study = cli.first_word([door, *arguments]) if name == "run" else None
+    one = SUBCOMMANDS[name]
+    _, left = cli.read_flags([door, *arguments], {"config": "", **one.flags})  # their values are no study
+    study = cli.first_word(left) if name == "run" else None
     if study:
         print(cli.describe_study(study))
         return
-    one = SUBCOMMANDS[name]
     print(one.summary, "", *(f"{door} {typed}" for typed in one.typed), "", sep="\n")
     for flag, text in {**one.flags, **cli.TUNING_FLAG}.items():
         print(f"  --{flag}: {text}")

@@ -39,6 +39,8 @@ BOUNDS: dict[str, Bounds] = {  # of the fields that every configuration has
 CHOICES: dict[str, tuple[str, ...]] = {
     "train.balance": ("none", "under", "over"),
     "train.precision": ("float32", "bfloat16"),
+    "train.optimizer": ("adam", "rmsprop", "sgd", "lbfgs"),
+    "train.schedule": ("constant", "cosine", "exponential", "one_cycle"),
 }
 
 

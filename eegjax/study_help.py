@@ -9,6 +9,7 @@ import functools
 import importlib
 import inspect
 import io
+import sys
 import textwrap
 import tokenize
 from collections.abc import Iterator, Mapping
@@ -39,7 +40,7 @@ def describe(name: str, argument: str = "") -> str:
     """
     config = studies.get_config(name, argument)
     module = importlib.import_module(f"eegjax.studies.{name}.config")
-    comments = comments_of(module, "get_config")
+    comments = comments_of(sys.modules[module.get_config.__module__], "get_config")
     study = inspect.getdoc(importlib.import_module(f"eegjax.studies.{name}")) or ""
     keys = [f"  {key}={'|'.join(values)}" for key, values in module.KEYS.items()]
     fields = [line(field, value, comments) for field, value in flat(config, comments) if field not in NO_FIELDS]

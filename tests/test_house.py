@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from eegjax import cli, commands, studies
+from eegjax import cli, commands, studies, study_help
 from eegjax.errors import UserError
 from eegjax.run.study import Study, Task
 
@@ -77,7 +77,7 @@ def test_a_study_has_the_files_of_every_study(name: str) -> None:
     assert isinstance(study, Study)
     assert isinstance(study.task, Task)
     module = importlib.import_module(f"eegjax.studies.{name}.config")
-    assert {"get_config", "BOUNDS", "CHOICES"} <= set(dir(module))
+    assert {"get_config", "BOUNDS", "CHOICES", "PROTOCOLS", "KEYS"} <= set(dir(module))
     own = [node for node in ast.parse((package / "study.py").read_text()).body if not isinstance(node, ast.ImportFrom)]
     assert [type(node) for node in own] == [ast.Expr, ast.Assign], "study.py holds STUDY and nothing else"
 
@@ -111,8 +111,6 @@ def test_the_engine_names_no_study() -> None:
     for room in ("run", "train"):
         for path in (ROOT / "eegjax" / room).glob("*.py"):
             assert not {one for one in imports(path) if one.startswith("eegjax.studies")}, path
-            if path.name == "prepare.py":  # fetches data sets by name
-                continue
             for node in ast.walk(ast.parse(path.read_text())):
                 named = isinstance(node, ast.Constant) and node.value in words
                 assert not named, f"{path}: names '{getattr(node, 'value', '')}'"
@@ -145,6 +143,9 @@ def alpha(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     package.mkdir(parents=True)
     (package / "__init__.py").write_text('"""Eyes open or closed."""\n')
     (package / "study.py").write_text(code[1])
+    handed_on = {"config": "KEYS, PROTOCOLS, get_config", "data": "prepare, labels, source", "network": "TASK"}
+    for name, things in handed_on.items():
+        (package / f"{name}.py").write_text(f"from eegjax.studies.alpha.study import {things}\n")
     monkeypatch.setattr(studies, "__path__", [*studies.__path__, str(package.parent)])
     monkeypatch.setattr(studies, "NAMES", (*studies.NAMES, "alpha"))
     config = tmp_path / "alpha.py"
@@ -163,5 +164,8 @@ def test_a_new_study_is_one_package_a_configuration_and_a_line(alpha: Path, tmp_
     assert "SIMULATED" in capsys.readouterr().out
     assert (folder / "report.html").exists()
     assert commands.launch(config) == folder  # finished: shown, not trained again
+    assert "--config.train.n_epochs=4" in study_help.describe("alpha")
+    same, _ = cli.parse(["eegjax run", "alpha", f"--config.run.root={tmp_path}/runs"], {})
+    assert same == config  # as the console command has it
     with pytest.raises(UserError, match=r"config\.train\.n_epochs is 0; expected 1 or more"):
         commands.launch(cli.configure(str(alpha), ["", "--config.train.n_epochs=0"]))

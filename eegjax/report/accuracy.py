@@ -37,14 +37,17 @@ def accuracy_by_subject(
     from matplotlib.figure import Figure
 
     every = pd.concat(models.values()).groupby("subject", sort=True)
-    subjects, chance, high = list(every.groups), every["chance"].max().iloc[0], every["chance_high"].max().to_numpy()
+    subjects = list(every.groups)
+    chance = every["chance"].max().iloc[0]
+    high = every["chance_high"].max().to_numpy()
     figure = Figure(figsize=(min(4.0 + 0.36 * len(subjects), 14.0), 4.6), layout="constrained")
     axis = figure.subplots()
     edges = np.arange(len(subjects) + 1) - 0.5
     axis.stairs(high, edges, baseline=chance, fill=True, color=GREY, label=GUESSING[1])  # its own for each subject
     axis.plot(edges[[0, -1]], [chance, chance], color=BLACK, linewidth=0.9, linestyle="--", label=GUESSING[0])
     wide = 1 + 0.06 * len(subjects)  # the place of the means, next to however many subjects
-    size, middle = (3 if len(subjects) > MANY else 5), edges[-1] + wide / 2
+    size = 3 if len(subjects) > MANY else 5
+    middle = edges[-1] + wide / 2
     for number, (name, frame) in enumerate(models.items()):
         colour = MODEL_COLOURS[number % len(MODEL_COLOURS)]
         shift = 0.6 * ((number + 0.5) / len(models) - 0.5)  # side by side, where two models are equally good
@@ -87,7 +90,8 @@ def accuracy_by_window(
     axis.axhspan(chance, chance_high, color=GREY, linewidth=0, label=GUESSING[1])
     axis.axhline(chance, color=BLACK, linewidth=0.9, linestyle="--", label=GUESSING[0])
     for number, (name, (window_s, accuracy)) in enumerate(models.items()):
-        colour, accuracy = MODEL_COLOURS[number % len(MODEL_COLOURS)], np.asarray(accuracy, float)
+        colour = MODEL_COLOURS[number % len(MODEL_COLOURS)]
+        accuracy = np.asarray(accuracy, float)
         if accuracy.shape[1] > 1:
             axis.plot(window_s, accuracy, color=colour, linewidth=0.6, alpha=0.35)
         axis.plot(window_s, accuracy.mean(1), "o-", color=colour, linewidth=1.8, markersize=5, label=name)

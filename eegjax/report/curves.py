@@ -37,7 +37,8 @@ def draw_calibration(path: str | Path, models: Mapping[str, Bins], title: str, s
     width = 0.014
     for number, (name, bins) in enumerate(models.items()):
         confidence, right, count = (np.asarray(values, float) for values in bins)
-        some, colour = count > 0, MODEL_COLOURS[number % len(MODEL_COLOURS)]
+        some = count > 0
+        colour = MODEL_COLOURS[number % len(MODEL_COLOURS)]
         share = count / max(count.sum(), 1)
         curve.plot(confidence[some], right[some], color=colour, linewidth=1.2, label=name)
         curve.scatter(confidence[some], right[some], 12 + 300 * share[some], color=colour, alpha=0.8, linewidth=0)
@@ -66,7 +67,8 @@ def draw_losses(
     """
     from matplotlib.figure import Figure
 
-    names, metrics = list(frame["model"].unique()), [name for name in ("loss", "accuracy") if name in frame]
+    names = list(frame["model"].unique())
+    metrics = [name for name in ("loss", "accuracy") if name in frame]
     figure = Figure(figsize=(1 + 4.4 * len(names), 1.1 + 2.4 * len(metrics)), layout="constrained")
     figure.suptitle(title, fontsize=12)
     axes = figure.subplots(len(metrics), len(names), squeeze=False, sharex="col", sharey="row")

@@ -21,8 +21,12 @@ if TYPE_CHECKING:
 TOP_HZ = 30.0
 EEG_LIMITS_UV = (50.0, 200.0)  # of the axis, at least and at most: no artefact flattens the other epochs
 SATURATED = 99.5  # percentile of the maps above which the colour stays the same
-PANEL_IN, GAP_IN = (1.5, 1.35), (0.24, 0.2)  # of a grid: width and height
-LEFT_IN, RIGHT_IN, TOP_IN, BOTTOM_IN = 0.75, 0.2, 0.75, 0.65  # around it
+PANEL_IN = (1.5, 1.35)
+GAP_IN = (0.24, 0.2)  # of a grid: width and height
+LEFT_IN = 0.75
+RIGHT_IN = 0.2
+TOP_IN = 0.75
+BOTTOM_IN = 0.65  # around it
 
 
 class WrongEpoch(NamedTuple):
@@ -89,7 +93,8 @@ def draw_sensitivity(
     )
     _label(axes, ["example", *maps], context_s, explained)
     if shown is not None:
-        upper, lower = axes[1, -1].get_position(), axes[-1, -1].get_position()
+        upper = axes[1, -1].get_position()
+        lower = axes[-1, -1].get_position()
         cax = figure.add_axes((upper.x1 + 0.02, lower.y0, 0.014, upper.y1 - lower.y0))
         figure.colorbar(shown, cax=cax, extend="max", label="times the map's mean").outline.set_visible(False)
     _save(figure, path, simulated)
@@ -274,7 +279,8 @@ def _show(
     axis: "Axes", picture: np.ndarray | None, duration_s: float, context_s: tuple[float, float], **scale: Any
 ) -> "AxesImage | None":
     """A picture on axes of seconds and hertz, thin lines at the epoch's limits; None leaves a panel without epochs."""
-    begin_s, end_s = -context_s[0], duration_s + context_s[1]
+    begin_s = -context_s[0]
+    end_s = duration_s + context_s[1]
     axis.set_xticks(sorted({begin_s, 0, duration_s, end_s}))
     axis.set_yticks(np.arange(0, TOP_HZ + 1, 10))
     axis.tick_params(labelsize=7)

@@ -14,7 +14,9 @@ if TYPE_CHECKING:
     from matplotlib.image import AxesImage
 
 # Okabe & Ito's palette, told apart by colour-blind readers
-BLACK, BLUE, VERMILION = "#222222", "#0072b2", "#d55e00"
+BLACK = "#222222"
+BLUE = "#0072b2"
+VERMILION = "#d55e00"
 CLINICAL_ORDER = ("W", "R", "N1", "N2", "N3", "N4")  # top to bottom, as in sleep laboratories
 HypnogramRow = tuple[str, np.ndarray, np.ndarray]  # label, onset_s, stage codes
 
@@ -48,7 +50,8 @@ def draw_hypnogram(
     axes = figure.subplots(len(rows), 1, sharex=True, squeeze=False)[:, 0]
     truth = dict(zip(_milliseconds(rows[0][1]), np.asarray(rows[0][2]).tolist(), strict=True))
     for number, (axis, (label, onset_s, codes)) in enumerate(zip(axes, rows, strict=True)):
-        onset_s, codes = np.asarray(onset_s, float), np.asarray(codes)
+        onset_s = np.asarray(onset_s, float)
+        codes = np.asarray(codes)
         epoch_s = float(np.median(np.diff(onset_s))) if len(onset_s) > 1 else 30.0
         _draw_stages(axis, onset_s, epoch_s, codes, depth, order)
         axis.set_ylim(len(order) + 0.4, -0.6)  # the same in all rows, with room for the strip

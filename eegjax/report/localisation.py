@@ -139,8 +139,10 @@ def _draw_scene(axis: Any, scene: Scene) -> dict[str, Any]:
     looks = ({"color": RED, "s": 26, "marker": "o"}, {"color": BLUE, "s": 30, "marker": "x", "linewidth": 1.2})
     for (label, points), look in zip(scene.points.items(), looks, strict=True):
         drawn[label] = axis.scatter(*points.T, label=label, alpha=0.85, depthshade=False, **look)
-    low, high = scalp.min(0), scalp.max(0)
-    middle, half = (low + high) / 2, (high - low).max() / 2
+    low = scalp.min(0)
+    high = scalp.max(0)
+    middle = (low + high) / 2
+    half = (high - low).max() / 2
     axis.set(xlim=middle[0] + [-half, half], ylim=middle[1] + [-half, half], zlim=middle[2] + [-half, half])
     axis.set_box_aspect((1, 1, 1), zoom=1.45)
     axis.set_axis_off()
@@ -179,7 +181,8 @@ def sections(
     for row, (label, volume) in zip(axes, volumes.items(), strict=True):
         volume = np.asarray(volume, float)
         centre = np.clip(((point_mm - origin_mm) / voxel_mm).astype(int), 0, np.array(volume.shape) - 1)
-        top, signed = float(np.abs(volume).max()) or 1.0, bool((volume < 0).any())
+        top = float(np.abs(volume).max()) or 1.0
+        signed = bool((volume < 0).any())
         look = {"cmap": "RdBu_r" if signed else "Reds", "vmin": -top if signed else 0.0, "vmax": top}
         edges = np.stack([origin_mm, origin_mm + voxel_mm * volume.shape], axis=1)
         for axis, (name, across) in zip(row, SLICES.items(), strict=True):

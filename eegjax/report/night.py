@@ -60,7 +60,9 @@ def draw_night(
         raise ValueError(f"stage names {sorted(unknown)} should be among {', '.join(CLINICAL_ORDER)}")
     from matplotlib.figure import Figure
 
-    onset_s, codes, probabilities = np.asarray(onset_s, float), np.asarray(codes), np.asarray(probabilities, float)
+    onset_s = np.asarray(onset_s, float)
+    codes = np.asarray(codes)
+    probabilities = np.asarray(probabilities, float)
     order = [stage for stage in CLINICAL_ORDER if stage in names]
     figure = Figure(figsize=(11, 3.6 + 0.3 * len(order)), layout="constrained")
     above, below = figure.subplots(2, 1, sharex=True, height_ratios=[0.3 * len(order), 2.2])

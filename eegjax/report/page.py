@@ -167,7 +167,8 @@ def _numbers(metrics: dict[str, Any], config: dict[str, Any]) -> str:
     network = config.get("config", {}).get("model", {}).get("name", "")
     about = [f"Network: {network}." if network else ""]
     if "n_examples" in metrics and "n_subjects" in metrics:
-        n_examples, n_subjects = metrics["n_examples"], metrics["n_subjects"]
+        n_examples = metrics["n_examples"]
+        n_subjects = metrics["n_subjects"]
         about.append(f"{format_count(n_examples, 'test example')} of {format_count(n_subjects, 'subject')}.")
     about.append(f"In brackets: 95 % intervals, {metrics['interval']}." if "interval" in metrics else "")
     return f'<dl class="numbers">\n{"".join(tiles)}</dl>\n<p class="notes">{_text(" ".join(filter(None, about)))}</p>\n'
@@ -295,7 +296,8 @@ def _repeat(starts: Sequence[dict[str, Any]], config: dict[str, Any], card: dict
     """The last start's command, at its commit, and the hashes that tell whether it is the same run."""
     if not starts or "command" not in starts[-1]:
         return ""
-    start, lines = starts[-1], []
+    start = starts[-1]
+    lines = []
     commit = start.get("git_commit") or ""
     if commit:
         lines.append(f"git checkout {commit.removesuffix('-dirty')}")

@@ -38,7 +38,8 @@ def reconstruction_strip(
     from matplotlib.figure import Figure
     from matplotlib.layout_engine import ConstrainedLayoutEngine
 
-    original, reconstruction = np.asarray(original, float), np.asarray(reconstruction, float)
+    original = np.asarray(original, float)
+    reconstruction = np.asarray(reconstruction, float)
     if original.shape != reconstruction.shape:
         raise ValueError(f"original {original.shape} and reconstruction {reconstruction.shape} should be alike")
     n_trials, n_times, n_chans = original.shape

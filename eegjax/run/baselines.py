@@ -3,7 +3,7 @@
 import hashlib
 import importlib.metadata
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,15 +16,14 @@ from eegjax.data.splits import Fold
 from eegjax.errors import note
 from eegjax.files import hash_file, hash_of, locked, read_json, write_aside, write_json
 from eegjax.run.folder import canonical
+from eegjax.run.study import ComputeBaselines
 
 VERSION = 1  # raised when the code of any baseline changes what it says
-PACKAGES = ("scikit-learn", "pyriemann", "mne", "scipy", "numpy")
-
-Compute = Callable[[ConfigDict, Dataset, Sequence[Fold]], pd.DataFrame]
+PACKAGES = ("scikit-learn", "pyriemann", "mne", "scipy", "numpy", "jax", "jaxlib")
 
 
 def load_or_compute(
-    config: ConfigDict, compute: Compute, fields: Sequence[str] | None, dataset: Dataset, folds: Sequence[Fold]
+    config: ConfigDict, compute: ComputeBaselines, fields: Sequence[str] | None, dataset: Dataset, folds: Sequence[Fold]
 ) -> pd.DataFrame:
     """The baselines' predictions: those of an earlier run where nothing that decides them has changed.
 
@@ -99,7 +98,8 @@ def _read(config: ConfigDict, field: str) -> Any:
 def _digest(fold: Fold) -> str:
     parts = [fold.train, fold.validation, fold.test]
     text = json.dumps([fold.name, fold.task, *(len(part) for part in parts)])
-    return hashlib.sha256(text.encode() + b"".join(part.astype("<i8").tobytes() for part in parts)).hexdigest()
+    groups = "\n".join(map(str, fold.group)).encode()
+    return hashlib.sha256(text.encode() + b"".join(part.astype("<i8").tobytes() for part in parts) + groups).hexdigest()
 
 
 def _version(package: str) -> str | None:

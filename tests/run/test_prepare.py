@@ -17,11 +17,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from eegjax import cli
+from eegjax import cli, commands
 from eegjax.data.sleep_edf import simulator
 from eegjax.data.sleep_edf.fetch import fetch_sleep_edf
 from eegjax.errors import UserError
-from eegjax.run import prepare as public
 from eegjax.studies.sleep import data as sleep_data
 from eegjax.studies.sleep import study as sleep
 
@@ -94,8 +93,8 @@ def start(mirror: Mirror, folder: Path, *arguments: str) -> subprocess.Popen:
     code = (
         "import runpy, sys\n"
         "from eegjax.data.sleep_edf.fetch import fetch_sleep_edf\n"
-        "from eegjax.run import prepare as public\n"
-        f"public.FETCH['sleep_edf'] = lambda root, workers: fetch_sleep_edf(root, workers, {mirror.url!r})\n"
+        "from eegjax import commands\n"
+        f"commands._fetcher = lambda name: lambda root, workers: fetch_sleep_edf(root, workers, {mirror.url!r})\n"
         f"sys.argv = {argv!r}\n"
         f"runpy.run_path({str(script)!r}, run_name='__main__')\n"
     )
@@ -180,7 +179,7 @@ def test_the_printed_command_finds_what_was_prepared(tiny, tmp_path: Path, monke
         f"{ROOT}/configs/sleep.py:{protocol}",
         ["", "--config.data.root=my nights", "--config.run.root=other runs"],
     )
-    text = public.prepare(config, sleep.STUDY, "sleep_edf", False)
+    text = commands.prepare(config, "sleep_edf", False, "")
     assert text.startswith("sleep_edf: 6 recordings, ")
     assert "--config.model.weights=FILE" in text
     (folder,) = Path("other runs", "datasets").glob("sleep-*")
@@ -189,19 +188,19 @@ def test_the_printed_command_finds_what_was_prepared(tiny, tmp_path: Path, monke
 
 
 def test_without_download_nothing_is_fetched(configure, tmp_path: Path, monkeypatch) -> None:
-    monkeypatch.setitem(public.FETCH, "sleep_edf", lambda *_: 1 / 0)
+    monkeypatch.setattr(commands, "_fetcher", lambda name: lambda *_: 1 / 0)
     (tmp_path / "empty").mkdir()
     with pytest.raises(UserError, match=r"empty: holds no recordings.*eegjax prepare .*--download"):
-        public.prepare(configure("standard", tmp_path / "empty"), sleep.STUDY, "sleep_edf", False)
+        commands.prepare(configure("standard", tmp_path / "empty"), "sleep_edf", False, "")
 
 
 def test_a_broken_mirror_is_the_user_s_one_line(configure, tmp_path: Path, mirror: Mirror, monkeypatch) -> None:
     """A file that isn't what the list says; the right ones stay."""
     fetch = lambda root, workers: fetch_sleep_edf(root, workers, mirror.url)  # noqa: E731
-    monkeypatch.setitem(public.FETCH, "sleep_edf", fetch)
+    monkeypatch.setattr(commands, "_fetcher", lambda name: fetch)
     spoilt = "sleep-cassette/SC4191E0-PSG.edf"
     monkeypatch.setitem(mirror.files, spoilt, b"half a night")
     with pytest.raises(UserError, match=r"SC4191E0-PSG\.edf: the 12 bytes that came have SHA-256 .*start the same"):
-        public.prepare(configure("standard", tmp_path / "nights"), sleep.STUDY, "sleep_edf", True)
+        commands.prepare(configure("standard", tmp_path / "nights"), "sleep_edf", True, "")
     assert not (tmp_path / "nights" / spoilt).exists()
     assert np.mean([path.stat().st_size > 0 for path in tmp_path.rglob("[!.]*.edf")]) == 1

@@ -39,6 +39,11 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "data.target": ("centres", "sources"),
     "data.collisions": ("last", "max", "mean"),
     "test.unit": ("mm", "voxels"),
+    "splits.kind": SPLITS,
+    "inputs.kind": INPUTS,
+    "model.name": NETWORKS,
+    "data.sources": ("patches", "zones"),
+    "train.loss": ("cross_entropy", "dice", "focal", "mse", "l1"),
     "test.matching": ("hungarian", "greedy", "greedy_distinct"),
 }
 

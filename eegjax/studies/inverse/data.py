@@ -1,4 +1,4 @@
-"""Simulated brain states become the inverse study's dataset, its folds, and what a network reads per sample.
+"""Simulated brain states become the inverse study's dataset, and what a network reads per sample.
 
 A sample is a row with a seed. Its voltages and moments lie beside it in the dataset, or (`config.data.on_the_fly`) are
 made of it where they are needed: the same ones.

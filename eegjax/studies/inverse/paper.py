@@ -13,7 +13,8 @@ from ml_collections import ConfigDict
 from eegjax.evaluate.points import draw_random_points, f1_curve, mean_and_sd
 
 RADII = tuple(range(10))  # voxels
-N_TRUE, N_VOXELS = 66, 64  # true points of a sample, fitted to the curves below; voxels a side
+N_TRUE = 66
+N_VOXELS = 64  # true points of a sample, fitted to the curves below; voxels a side
 RANDOM_POINTS = {  # F1 of m random points at each of the radii, from the authors' public repository
     10: (0.0, 0.0013, 0.0013, 0.0039, 0.0092, 0.0289, 0.0483, 0.0882, 0.1294, 0.1722),
     100: (0.0, 0.0016, 0.0054, 0.0289, 0.0643, 0.1213, 0.1905, 0.2900, 0.4021, 0.4898),

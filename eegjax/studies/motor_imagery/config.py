@@ -33,6 +33,10 @@ BOUNDS: dict[str, Bounds] = {
 CHOICES: dict[str, tuple[str, ...]] = {
     "model.pooling": ("flatten", "adaptive"),
     "model.variant": ("text", "code"),
+    "data.dataset": DATASETS,
+    "splits.kind": SPLITS,
+    "inputs.scale": ("none", "channel", "time"),
+    "inputs.align": ("none", "euclidean"),
 }
 
 

@@ -1,4 +1,4 @@
-"""Runs of cued trials become the motor-imagery study's dataset, its folds, and what a network reads per trial."""
+"""Runs of cued trials become the motor-imagery study's dataset, and what a network reads per trial."""
 
 from collections.abc import Sequence
 from itertools import pairwise
@@ -108,7 +108,7 @@ def _card(config: ConfigDict) -> dict[str, Any]:
         "eegmmidb": "Schalk et al., IEEE Trans. Biomed. Eng. 51 (2004); PhysioNet",
     }
     return {
-        "source": "simulated by eegjax.data.motor_imagery_simulator" if demo else data.dataset,
+        "source": "simulated by eegjax.data.bci_iv_2a.simulator" if demo else data.dataset,
         "licence": "none needed" if demo else "that of the recordings' owners (eegmmidb: ODC-By 1.0)",
         "citation": "none" if demo else owners[data.dataset],
         "simulated": demo,

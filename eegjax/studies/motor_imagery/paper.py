@@ -20,7 +20,9 @@ from eegjax.models.vae import VAE
 MODELS = {"conv_net": "CNN", "cnn_lstm": "CNN+LSTM"}  # the report's names of our networks
 SPLITS = {"train": "training %", "validation": "validation %", "test": "testing %"}
 PERFORMANCE = {"conv_net": (89.70, 91.40, 65.00), "cnn_lstm": (81.85, 81.56, 61.40)}  # per cent, in the order of SPLITS
-N_TIMES, N_CHANS, N_CLASSES = 1000, 22, 4  # of the report's trials: 4 s at 250 Hz
+N_TIMES = 1000
+N_CHANS = 22
+N_CLASSES = 4  # of the report's trials: 4 s at 250 Hz
 SIZES = (
     f"Output: samples x features of one of the report's trials ({N_TIMES} samples, {N_CHANS} channels), computed from "
     "the network itself, whatever the windows of this run."

@@ -7,10 +7,10 @@ from ml_collections import ConfigDict
 from eegjax.run.rows import Rows
 
 STANDARD_ROWS: dict[str, dict[str, Any]] = {
-    "current epoch": {},
-    "current epoch, six stages": {"data.n_classes": 6},
-    "two epochs before and after": {"data.context_epochs": 2},
-    "two epochs before (causal)": {"data.context_epochs": 2, "data.causal": True},
+    "current epoch": {"data.n_classes": 5, "data.context_epochs": 0, "data.causal": False},
+    "current epoch, six stages": {"data.n_classes": 6, "data.context_epochs": 0, "data.causal": False},
+    "two epochs before and after": {"data.n_classes": 5, "data.context_epochs": 2, "data.causal": False},
+    "two epochs before (causal)": {"data.n_classes": 5, "data.context_epochs": 2, "data.causal": True},
 }
 
 

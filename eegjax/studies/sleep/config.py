@@ -28,6 +28,10 @@ BOUNDS: dict[str, Bounds] = {
 CHOICES: dict[str, tuple[str, ...]] = {
     "data.crop": ("sleep", "lights"),
     "data.unscored": ("drop", "wake"),
+    "inputs.colour": ("gray", "jet"),
+    "inputs.scale": ("raw", "standard"),
+    "model.name": MODELS,
+    "model.trainable": ("", "all", "fc", "head"),
 }
 
 

@@ -1,4 +1,4 @@
-"""Nights become the sleep study's dataset, its folds, and what a network reads per epoch."""
+"""Nights become the sleep study's dataset, and what a network reads per epoch."""
 
 import datetime
 from pathlib import Path
@@ -70,7 +70,7 @@ def _simulated(config: ConfigDict, root: Path) -> Path:
 def _card(config: ConfigDict) -> dict[str, Any]:
     demo = config.protocol == "demo"
     return {
-        "source": "simulated by eegjax.data.sleep_simulator" if demo else "EDF recordings with EDF+ hypnograms",
+        "source": "simulated by eegjax.data.sleep_edf.simulator" if demo else "EDF recordings with EDF+ hypnograms",
         "licence": "none needed" if demo else "that of the recordings' owners (Sleep-EDF: ODC-By 1.0)",
         "citation": "none" if demo else "Sleep-EDF: Kemp et al., IEEE Trans. Biomed. Eng. 47 (2000); PhysioNet",
         "simulated": demo,

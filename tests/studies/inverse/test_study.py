@@ -12,12 +12,10 @@ from ml_collections import ConfigDict
 from eegjax import cli, commands
 from eegjax.evaluate.points import find_points
 from eegjax.files import read_json
-from eegjax.run import prepare as public
 from eegjax.studies.inverse import data as inverse_data
 from eegjax.studies.inverse import explain as inverse_explain
 from eegjax.studies.inverse import heads as inverse_heads
 from eegjax.studies.inverse.answers import Scene
-from eegjax.studies.inverse.study import STUDY
 
 ROOT = Path(__file__).parents[3]
 
@@ -162,7 +160,7 @@ def test_heads_of_a_root_are_used_and_one_is_left_out(run_root: Path, data_root:
 def test_prepared_beforehand_it_is_what_the_printed_command_runs_on(run_root: Path) -> None:
     """`launch/prepare.py --dataset=inverse`: the data set with its card, found again by the study."""
     config = configured(run_root, "paper,size=tiny", data__n_samples=12, data__n_heads=2)
-    text = public.prepare(config, STUDY, "inverse", False)
+    text = commands.prepare(config, "inverse", False, "")
     assert "2 recordings, 12 examples" in text
     assert "--config.data.n_samples=12 --config.data.n_heads=2" in text
     (folder,) = (Path(word) for word in text.split() if Path(word, "card.json").is_file())
