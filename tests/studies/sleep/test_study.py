@@ -394,7 +394,8 @@ def test_training_draws_every_training_epoch_and_no_other(learnable: tuple) -> N
 
 @pytest.mark.slow
 def test_a_network_lies_between_the_baseline_and_the_ceiling(learnable: tuple, tmp_path: Path) -> None:
-    metrics = trained(learnable, tmp_path, learnable[2].labels)
+    config, _, network, _ = learnable
+    metrics = trained(learnable, tmp_path, sleep.TASK.labels(config, network.dataset.index))
     print({name: value for name, value in metrics.items() if "kappa" in name})
     slack = 2 * standard_error(metrics, "kappa")
     assert metrics["majority_kappa"] == 0
@@ -406,8 +407,8 @@ def test_a_network_lies_between_the_baseline_and_the_ceiling(learnable: tuple, t
 
 @pytest.mark.slow
 def test_shuffled_labels_are_learnt_to_chance(learnable: tuple, tmp_path: Path) -> None:
-    _, fold, network, _ = learnable
-    label = network.labels.copy()
+    config, fold, network, _ = learnable
+    label = sleep.TASK.labels(config, network.dataset.index).copy()
     label[fold.train] = np.random.default_rng(0).permutation(label[fold.train])
     metrics = trained(learnable, tmp_path, label)
     assert abs(metrics["kappa"]) < max(2 * standard_error(metrics, "kappa"), 0.05)
