@@ -157,15 +157,14 @@ def get_config(**overrides: Any) -> ConfigDict:
             "max_bad_steps": 3,
         }
     )
-    config.run = ConfigDict(
+    config.run = protocols.run_settings()
+    config.run.update(
         {
             "log_every_steps": 2,
             "checkpoint_every_s": 1e9,  # at the ends of epochs only: tests save when they say
             "tensorboard": False,
             "resident_bytes": 10**9,
-            "members_bytes": 1e9,
-            "members_at_once": 0,
-            "space": 1,
+            "members_bytes": 10**9,
         }
     )
     config.lock()
