@@ -218,7 +218,11 @@ def test_site_builds(tmp_path: Path) -> None:
     assert asked
     assert not {address for address in asked if "://" in address}
     described = documented(tmp_path)
-    assert {"eegjax.models.vnet.VNet", "eegjax.evaluate.bootstrap.percentile_interval", "eegjax.run.flow.run"} <= described
+    assert {
+        "eegjax.models.vnet.VNet",
+        "eegjax.evaluate.bootstrap.percentile_interval",
+        "eegjax.run.flow.run",
+    } <= described
     assert set().union(*(public_names(f"eegjax.{package}") for package in PUBLIC)) <= described
 
 
