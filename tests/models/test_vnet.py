@@ -183,6 +183,7 @@ def plain() -> tuple[VNet, Any, np.ndarray, Any]:
     return module, params, x, compiled(module)(params, x)
 
 
+@pytest.mark.slow
 def test_volumes_do_not_see_each_other():
     module, params, x, (out, _) = plain()
     spoilt = np.stack([x[0], np.full_like(x[0], np.nan)])

@@ -74,6 +74,7 @@ def problem(logistic=False):
     return np.c_[x, np.ones(80)][:-1].astype(float), target[:-1], batch
 
 
+@pytest.mark.slow
 def test_a_quadratic_takes_few_steps_where_gradient_descent_takes_hundreds():
     """Conjugate directions (Nocedal & Wright, section 6.4): n steps for n parameters if the line search were exact."""
     x, target, batch = problem()
@@ -150,6 +151,7 @@ def test_a_search_is_given_the_mean_loss_and_its_gradient():
         tiny.assert_close(grads, first, 1e-5)
 
 
+@pytest.mark.slow
 def test_the_line_search_sees_the_step_s_own_dropout_and_gain(one):
     """The loss at which a search ended is the one that the same step finds there, and another step doesn't."""
     batch = one.batch(ROWS)

@@ -110,6 +110,7 @@ def test_streaming_equals_resident(whole, tmp_path):
     assert_same_run(tmp_path, predictions, whole)
 
 
+@pytest.mark.slow
 def test_second_member_compiles_nothing(validating, tmp_path):
     """Nor does any epoch after the first of the first."""
     compiled, counting = [], []

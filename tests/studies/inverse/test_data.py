@@ -137,6 +137,7 @@ def test_targets_are_where_the_truth_is(configure, target: str, sources: str) ->
         assert made["grid"][place][wanted].all()
 
 
+@pytest.mark.slow
 def test_a_head_left_out_is_tested_only_and_is_not_what_it_is_taken_for(configure) -> None:
     config = configure("standard,size=tiny")
     dataset = inverse_data.prepare(config)

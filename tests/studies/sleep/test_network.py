@@ -149,6 +149,7 @@ def test_cells_are_stacked(configure, dataset: Dataset, name: str, cells: str) -
 # ---- what is learnt from the training part
 
 
+@pytest.mark.slow
 def test_the_mean_image_is_numpys_of_the_training_part(configure, dataset: Dataset, fold: Fold) -> None:
     rng = np.random.default_rng(1)
     image = dataset.arrays["image"].copy()
@@ -308,6 +309,7 @@ def test_nothing_is_made_where_nothing_is_asked_for(configure, dataset: Dataset,
     assert decode(config, dataset, [fold], given, Path()) is given
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["vgg16", "vgg16_conv_lstm"])
 def test_dropout_left_on_at_test_changes_the_answers(configure, dataset: Dataset, name: str) -> None:
     config = configure("paper", model__name=name, model__width=1 / 16, inputs__scale="standard")

@@ -382,6 +382,7 @@ def standard_error(metrics: dict, name: str) -> float:
     return (metrics[f"{name}_high"] - metrics[f"{name}_low"]) / (2 * 1.96)
 
 
+@pytest.mark.slow
 def test_training_draws_every_training_epoch_and_no_other(learnable: tuple) -> None:
     _, fold, network, _ = learnable
     plan = network._plan(network.members, network.members)
