@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from ml_collections import ConfigDict
 
@@ -116,6 +117,14 @@ def test_settings() -> ConfigDict:
             "n_train_part": 0,  # that many examples of it, evenly spread; 0: all
         }
     )
+
+
+def read_field(config: ConfigDict, name: str) -> Any:
+    """The value of a field, or a section, by its dotted name, such as `train.n_epochs`."""
+    value: Any = config
+    for part in name.split("."):
+        value = value[part]
+    return value
 
 
 def run_settings() -> ConfigDict:

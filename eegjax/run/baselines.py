@@ -15,6 +15,7 @@ from eegjax.data.dataset import Dataset
 from eegjax.data.splits import Fold
 from eegjax.errors import note
 from eegjax.files import hash_file, hash_of, locked, read_json, write_aside, write_json
+from eegjax.protocols import read_field
 from eegjax.run.folder import canonical
 from eegjax.run.study import ComputeBaselines
 
@@ -87,9 +88,7 @@ def _read(config: ConfigDict, field: str) -> Any:
         config: of the run.
         field: such as `test.radii`.
     """
-    value: Any = config
-    for name in field.split("."):
-        value = value[name]
+    value = read_field(config, field)
     if isinstance(value, ConfigDict):
         return {name: inner for name, inner in value.to_dict().items() if name != "root"}
     return value

@@ -1,7 +1,6 @@
 """What the values of a configuration may be: nonsense is said before anything is read, made or trained."""
 
 from collections.abc import Mapping
-from typing import Any
 
 from ml_collections import ConfigDict
 
@@ -23,23 +22,16 @@ def check(config: ConfigDict, bounds: Mapping[str, Bounds], choices: Mapping[str
             that only a paper's protocol may have.
     """
     for name, (least, largest) in {**protocols.BOUNDS, **bounds}.items():
-        value = _value_of(config, name)
+        value = protocols.read_field(config, name)
         if not least <= value <= largest:
             low = "above 0" if least == ABOVE_0 else f"{least:g} or more"
             high = {BELOW_1: " and below 1", LARGEST: ""}.get(largest, f" and at most {largest:g}")
             raise UserError(f"config.{name} is {value}; expected {low}{high}: give --config.{name}=NUMBER")
     for name, words in {**protocols.CHOICES, **choices}.items():
-        check_choice(f"config.{name}", _value_of(config, name), words)
+        check_choice(f"config.{name}", protocols.read_field(config, name), words)
     if config.train.reuse_params_across_folds and config.protocol != "paper":
         raise UserError(
             f"config.train.reuse_params_across_folds leaks: a fold would begin with weights that have learnt from its "
             f"test part; it is for protocol paper, this is {config.protocol}: "
             "give --config.train.reuse_params_across_folds=False"
         )
-
-
-def _value_of(config: ConfigDict, name: str) -> Any:
-    value: Any = config
-    for part in name.split("."):
-        value = value[part]
-    return value

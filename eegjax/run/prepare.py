@@ -6,6 +6,7 @@ from pathlib import Path
 
 from ml_collections import ConfigDict
 
+from eegjax.protocols import read_field
 from eegjax.run.study import Study
 
 
@@ -37,10 +38,7 @@ def prepare(
         fetch(Path(config.data.root), config.run.workers)
     dataset = study.prepare(config)
     given = {"data.root": config.data.root, "run.root": config.run.root}
-    flat = ConfigDict(config).to_dict()
-    for field in fields:
-        section, _, last = field.partition(".")
-        given[field] = flat[section][last]
+    given |= {field: read_field(config, field) for field in fields}
     if "weights" in config.model and not config.model.weights:
         given["model.weights"] = "FILE"
     overrides = [f"--config.{field}={value}" for field, value in given.items()]
